@@ -1,0 +1,142 @@
+"""Everything that can be found wrong before an LM is called.
+
+Invariant: what passes here has data, a program that builds, stages whose options exist, and LMs that can be called.
+"""
+
+import inspect
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dspy
+
+from cascade.comparison import MIN_UNITS
+from cascade.dataset import Data, Split, load
+from cascade.discover import signature, signature_parts, source_file
+from cascade.errors import DatasetError, ExperimentError
+from cascade.experiment import Experiment
+from cascade.lm.lms import LMs
+from cascade.settings import Settings
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An experiment that can run.
+
+    Args:
+        outputs: fields of the program's last predictor.
+        parts, signature: hashes of the definition.
+    """
+
+    experiment: Experiment
+    settings: Settings
+    data: Data
+    lms: LMs
+    outputs: tuple[str, ...]
+    parts: dict[str, str]
+    git_sha: str
+
+    @property
+    def signature(self) -> str:
+        """One hash of the definition."""
+        return signature(self.parts)
+
+    @property
+    def name(self) -> str:
+        """The experiment's name: given, or that of the program's file."""
+        return self.experiment.name or source_file(self.experiment).stem
+
+    def params(self) -> dict[str, str]:
+        """What defines the run, as flat text for params."""
+        experiment = self.experiment
+        values: dict[str, Any] = {
+            "metric": experiment.metric.name,
+            "seed": self.settings.seed,
+            **{f"plateau.{name}": value for name, value in vars(experiment.plateau).items() if value is not None},
+            **{f"budget.{name}": value for name, value in experiment.budget.describe().items()},
+            **{f"dataset.{split.name}": len(split) for split in self.data},
+            **{f"lm.{name}": model for name, model in self.settings.describe().items()},
+        }
+        if experiment.target is not None:
+            values["target"] = experiment.target
+        return {name: str(value) for name, value in values.items()}
+
+
+def prepare(experiment: Experiment, settings: Settings, lms: LMs | None = None) -> Prepared:
+    """Load the data, build the program, find the LMs.
+
+    Raises:
+        DefinitionError: the first thing that is wrong; nothing was spent.
+    """
+    data = load(experiment.dataset, settings.project)
+    for split in (data.dev, data.test):
+        _check_size(split, data.name)
+    program = build_program(experiment)
+    _check_inputs(program, data)
+    _check_budget(experiment, data)
+    lms = lms or LMs(settings)
+    for name in dict.fromkeys(("task", *(("prompt",) if experiment.stages else ()), *settings.lm)):
+        if name != "default":
+            lms[name]
+    parts = signature_parts(experiment, data, settings.describe())
+    outputs = tuple(program.predictors()[-1].signature.output_fields)
+    return Prepared(experiment, settings, data, lms, outputs, parts, _git_sha(settings.project))
+
+
+def build_program(experiment: Experiment) -> Any:
+    """Call the factory; raises `ExperimentError` when it fails or returns no module with a predictor."""
+    name = getattr(experiment.program, "__name__", repr(experiment.program))
+    try:
+        program = experiment.program()
+    except Exception as error:
+        raise ExperimentError(
+            f"program = {name} cannot be built without arguments: {type(error).__name__}: {error}."
+        ) from error
+    if not isinstance(program, dspy.Module) or not program.predictors():
+        raise ExperimentError(f"program = {name} built {program!r}, which is no dspy.Module with a predictor.")
+    return program
+
+
+def _check_size(split: Split, dataset: str) -> None:
+    units, kind = (len(set(split.groups)), "groups") if split.groups else (len(split), "examples")
+    if units < MIN_UNITS:
+        raise DatasetError(
+            f"Dataset {dataset!r}, split {split.name!r} has {units} {kind}; a comparison needs at least {MIN_UNITS}. Add {kind}."
+        )
+
+
+def _check_inputs(program: Any, data: Data) -> None:
+    forward = getattr(type(program), "forward", None)
+    if forward is None:
+        return
+    accepted = inspect.signature(forward).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in accepted.values()):
+        wanted = program.signature.input_fields if isinstance(program, dspy.Predict) else data.train.inputs
+    else:
+        wanted = accepted
+    for name in data.train.inputs:
+        if name not in wanted:
+            raise ExperimentError(
+                f"{type(program).__name__}.forward takes {', '.join(n for n in wanted if n != 'self')}, but dataset "
+                f"{data.name!r} gives it the input {name!r}. Rename one."
+            )
+
+
+def _check_budget(experiment: Experiment, data: Data) -> None:
+    cap, needed = experiment.budget.lm_calls, len(data.dev) + 2 * len(data.test)
+    if cap is not None and cap < needed:
+        raise ExperimentError(
+            f"Budget: lm_calls = {cap} does not even pay for judging: {len(data.dev)} calls on dev and twice "
+            f"{len(data.test)} on test. Raise it to more than {needed}."
+        )
+
+
+def _git_sha(project: Path) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=project, capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

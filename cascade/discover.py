@@ -1,0 +1,150 @@
+"""Experiments by name: files in `experiments/`, and the hash that says whether two runs ran the same thing.
+
+Invariant: a file is imported only when it is asked for, by path, and nothing else of the project becomes importable.
+"""
+
+import ast
+import dataclasses
+import difflib
+import hashlib
+import importlib.util
+import inspect
+import json
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cascade.dataset import Data
+from cascade.errors import CascadeError, ExperimentError
+from cascade.experiment import Experiment
+
+
+def names(project: Path) -> list[str]:
+    """Names of all experiments of a project, sorted."""
+    return sorted(path.stem for path in (project / "experiments").glob("*.py") if not path.stem.startswith("_"))
+
+
+def discover(name: str, project: Path) -> Experiment:
+    """Import `experiments/NAME.py` and return its `experiment`, named after the file.
+
+    Raises:
+        ExperimentError: no such file, a file that does not import, or one without an `experiment`.
+    """
+    path = project / "experiments" / f"{name}.py"
+    if name not in names(project):
+        close = difflib.get_close_matches(name, names(project), 1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        found = ", ".join(names(project)) or "none"
+        raise ExperimentError(f"There is no experiment {name!r} in {project / 'experiments'}.{hint} Found: {found}.")
+    module = import_file(path, f"experiments.{name}")
+    experiment = getattr(module, "experiment", None)
+    if not isinstance(experiment, Experiment):
+        raise ExperimentError(f"experiments/{name}.py defines no `experiment`. Add experiment = Experiment(…).")
+    hypothesis = inspect.cleandoc(module.__doc__ or "")
+    return dataclasses.replace(experiment, name=name, hypothesis=hypothesis, path=path)
+
+
+def import_file(path: Path, name: str) -> Any:
+    """Import one file under `name`; a fault in it becomes an `ExperimentError` with file and line."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ExperimentError(f"{path} cannot be imported as Python.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except CascadeError:
+        raise
+    except Exception as error:
+        sys.modules.pop(name, None)
+        raise ExperimentError(f"{_place(error, path)}: {type(error).__name__}: {error}.{_hint(error)}") from error
+    return module
+
+
+def source_file(experiment: Experiment) -> Path:
+    """The file that defines the program's factory; raises `ExperimentError` if there is none."""
+    try:
+        return Path(inspect.getfile(experiment.program))
+    except (TypeError, OSError):
+        raise ExperimentError(
+            f"The source of program = {experiment.program!r} cannot be found. Define it in a file, not at a prompt."
+        ) from None
+
+
+def signature_parts(experiment: Experiment, data: Data, lms: Mapping[str, str]) -> dict[str, str]:
+    """Hashes of what defines a run, by part; two runs with equal parts do the same work.
+
+    The budget and the plateau are not in it: raising a cap continues a run, it does not make another.
+    """
+    source = source_file(experiment)
+    return {
+        "data": data.fingerprint,
+        "metric": _digest([experiment.metric.name, experiment.metric.threshold]),
+        "source": _digest({str(path.name): _statements(path) for path in _reachable(source)}),
+        "stages": _digest(
+            [[stage.name, stage.lever, stage.aim, stage.margin, stage.describe()] for stage in experiment.stages]
+        ),
+        "lms": _digest(dict(lms)),
+    }
+
+
+def signature(parts: Mapping[str, str]) -> str:
+    """One hash of the parts."""
+    return _digest(dict(parts))
+
+
+def _reachable(start: Path) -> list[Path]:
+    """`start` and the modules of its own project that it imports, directly or not."""
+    found: dict[Path, None] = {}
+    waiting = [start.resolve()]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found[path] = None
+        waiting += [module for module in _imports(path) if module.is_relative_to(start.resolve().parents[1])]
+    return sorted(found)
+
+
+def _imports(path: Path) -> list[Path]:
+    wanted: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            wanted |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            wanted.add(node.module)
+    files = (getattr(sys.modules.get(name), "__file__", None) for name in wanted if name.split(".")[0] != "cascade")
+    return [Path(file).resolve() for file in files if file and "site-packages" not in file]
+
+
+def _statements(path: Path) -> str:
+    """The file's code without its docstring and without `experiment = …`, whose parts are hashed apart."""
+    tree = ast.parse(path.read_text("utf-8"))
+    body = [
+        node
+        for node in tree.body
+        if not (
+            isinstance(node, ast.Assign) and any(getattr(target, "id", "") == "experiment" for target in node.targets)
+        )
+        and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+    ]
+    return "\n".join(ast.dump(node) for node in body)
+
+
+def _place(error: Exception, path: Path) -> str:
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f"{path}, line {frames[-1].lineno}" if frames else str(path)
+
+
+def _hint(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f" Install {error.name!r}, or keep what it holds in this file: a program must load without its project."
+    return ""
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]

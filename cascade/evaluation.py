@@ -1,0 +1,225 @@
+"""A metric over a split: what a program does on each example, and what that costs.
+
+Invariant: a failing example is data. It scores 0, keeps its error, and stops the evaluation only when so many
+fail that a score would say nothing about the program.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from contextvars import copy_context
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from cascade.dataset import Split
+from cascade.errors import CascadeError, EvaluationFailed
+from cascade.metrics import Metric
+from cascade.spending import USAGE, Spent, Usage
+
+FAILURE_CAP = 0.5
+"""Share of examples that may fail for another reason than an answer in the wrong format."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One example: what came out, what it was worth, what it cost to serve.
+
+    Args:
+        id: of the example.
+        predicted: output fields by name.
+        score: from 0 to 1.
+        error: the failure in one line, or "".
+        unparseable: the failure was an answer in the wrong format.
+        calls, input_tokens, output_tokens: LM calls of this example and their tokens, cached or not.
+        cost_usd: to serve it; None when a price is not known.
+        latency: seconds; a call answered from the ledger counts with the time it took when it was paid.
+    """
+
+    id: str
+    predicted: dict[str, Any] = field(default_factory=dict)
+    score: float = 0.0
+    feedback: str = ""
+    parts: dict[str, float] = field(default_factory=dict)
+    error: str = ""
+    unparseable: bool = False
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = 0.0
+    latency: float = 0.0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Outcomes of one program over one split, in the split's order."""
+
+    split: Split
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def scores(self) -> list[float]:
+        """Score of each example, 0 to 1."""
+        return [outcome.score for outcome in self.outcomes]
+
+    @property
+    def mean(self) -> float:
+        """Mean score, 0 to 1."""
+        return math.fsum(self.scores) / len(self.outcomes)
+
+    @property
+    def failures(self) -> int:
+        """How many examples failed."""
+        return sum(bool(outcome.error) for outcome in self.outcomes)
+
+    @property
+    def serving_cost(self) -> float:
+        """What one example costs to serve: dollars where prices are known and not zero, else tokens."""
+        costs = [outcome.cost_usd for outcome in self.outcomes]
+        if None not in costs and any(costs):
+            return math.fsum(cost or 0.0 for cost in costs) / len(costs)
+        return sum(outcome.input_tokens + outcome.output_tokens for outcome in self.outcomes) / len(self.outcomes)
+
+    @property
+    def per_example(self) -> Spent:
+        """What one example takes: calls and tokens rounded up, dollars and seconds as the mean."""
+        n, costs = len(self.outcomes), [outcome.cost_usd for outcome in self.outcomes]
+        return Spent(
+            lm_calls=-(-sum(outcome.calls for outcome in self.outcomes) // n),
+            input_tokens=-(-sum(outcome.input_tokens for outcome in self.outcomes) // n),
+            output_tokens=-(-sum(outcome.output_tokens for outcome in self.outcomes) // n),
+            cost_usd=None if None in costs else math.fsum(cost or 0.0 for cost in costs) / n,
+            seconds=math.fsum(outcome.latency for outcome in self.outcomes) / n,
+        )
+
+    def latency(self, quantile: float) -> float:
+        """Seconds per example at `quantile` (0 to 1), by nearest rank."""
+        ordered = sorted(outcome.latency for outcome in self.outcomes)
+        return ordered[min(len(ordered) - 1, math.ceil(quantile * len(ordered)) - 1)] if ordered else 0.0
+
+    def table(self) -> dict[str, list[Any]]:
+        """Columns of the examples table: input, predicted, score, expected, feedback, id, error, tokens, latency."""
+        columns: dict[str, list[Any]] = {}
+        for row, outcome in zip(self.split.rows, self.outcomes, strict=True):
+            expected = {name: row[name] for name in outcome.predicted if name in row}
+            cells = {
+                "input": _cell({name: row[name] for name in self.split.inputs}),
+                "predicted": _cell(outcome.predicted if not expected else {k: outcome.predicted[k] for k in expected}),
+                "score": round(outcome.score, 4),
+                "expected": _cell(expected or _rest(row, self.split)),
+                "feedback": outcome.feedback,
+                "id": outcome.id,
+                "error": outcome.error,
+                "tokens": outcome.input_tokens + outcome.output_tokens,
+                "latency": round(outcome.latency, 4),
+            }
+            for name, cell in cells.items():
+                columns.setdefault(name, []).append(cell)
+        return columns
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Outcomes as plain values."""
+        return [asdict(outcome) for outcome in self.outcomes]
+
+
+def evaluate(
+    program: Callable[..., Any],
+    split: Split,
+    metric: Metric,
+    *,
+    threads: int = 1,
+    on_outcome: Callable[[Outcome], None] | None = None,
+) -> Evaluation:
+    """Run `program` on every example of `split` and judge what it returns.
+
+    Each example runs in a copy of the caller's context, so DSPy's settings reach it. An order to stop (budget,
+    Ctrl-C) cancels what has not begun, waits for what is in flight, and is raised.
+
+    Raises:
+        EvaluationFailed: more than half of the examples failed otherwise than by format.
+        MetricError: the metric returned no score.
+    """
+    examples = split.examples()
+    outcomes: dict[str, Outcome] = {}
+    allowed = max(3, math.floor(FAILURE_CAP * len(examples)))
+    with _pool(threads) as pool:
+        futures = [
+            pool.submit(copy_context().run, _one, program, example, id_, metric)
+            for example, id_ in zip(examples, split.ids, strict=True)
+        ]
+        for future in as_completed(futures):
+            outcome = future.result()
+            outcomes[outcome.id] = outcome
+            if on_outcome:
+                on_outcome(outcome)
+            _refuse_if_hopeless(list(outcomes.values()), allowed, split)
+    return Evaluation(split, tuple(outcomes[id_] for id_ in split.ids))
+
+
+@contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix="evaluate")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _one(program: Callable[..., Any], example: Any, id_: str, metric: Metric) -> Outcome:
+    import dspy
+    from dspy.utils.exceptions import AdapterParseError
+
+    usage = Usage()
+    token = USAGE.set(usage)
+    started = time.perf_counter()
+    try:
+        with dspy.context(trace=[]):
+            prediction = program(**example.inputs())
+        seconds = time.perf_counter() - started
+        score = metric.score(example, prediction)
+        found = dict(predicted=_fields(prediction), score=score.value, feedback=score.feedback, parts=dict(score.parts))
+    except CascadeError:
+        raise
+    except Exception as error:
+        seconds = time.perf_counter() - started
+        found = dict(error=_line(error), unparseable=isinstance(error, AdapterParseError))
+    finally:
+        USAGE.reset(token)
+    return Outcome(
+        id_,
+        **found,
+        calls=usage.calls,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cost_usd=usage.cost_usd,
+        latency=seconds + usage.ledger_seconds,
+    )
+
+
+def _refuse_if_hopeless(outcomes: Sequence[Outcome], allowed: int, split: Split) -> None:
+    broken = [outcome for outcome in outcomes if outcome.error and not outcome.unparseable]
+    if len(broken) > allowed:
+        raise EvaluationFailed(
+            f"{len(broken)} of {len(outcomes)} examples of {split.name!r} failed, more than the {allowed} allowed. "
+            f"The first, {broken[0].id!r}: {broken[0].error}"
+        )
+
+
+def _fields(prediction: Any) -> dict[str, Any]:
+    fields = prediction.toDict() if hasattr(prediction, "toDict") else {"prediction": prediction}
+    return dict(json.loads(json.dumps(fields, default=str)))
+
+
+def _rest(row: Any, split: Split) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in (*split.inputs, "id")}
+
+
+def _cell(fields: dict[str, Any]) -> Any:
+    return next(iter(fields.values())) if len(fields) == 1 else fields
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:500]

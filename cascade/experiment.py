@@ -1,0 +1,245 @@
+"""What a user writes down: stages, plateau, budget, and the experiment that holds them.
+
+Invariant: definitions are frozen values, checked when they are made, and cannot run themselves.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from cascade.dataset import Dataset
+from cascade.errors import ExperimentError
+from cascade.metrics import Metric, as_metric
+
+Lever = Literal["prompt", "both", "weights"]
+Aim = Literal["better", "cheaper"]
+LEVERS: tuple[Lever, ...] = ("prompt", "both", "weights")
+"""What a stage changes, from cheap to costly."""
+
+_LEVER_OF: Mapping[str, Lever] = {
+    **dict.fromkeys(
+        ("MIPROv2", "BootstrapFewShot", "BootstrapFewShotWithRandomSearch", "GEPA", "SIMBA", "COPRO", "InferRules",
+         "LabeledFewShot", "KNNFewShot", "Ensemble"), "prompt"),
+    "BetterTogether": "both",
+    "BootstrapFinetune": "weights",
+}  # fmt: skip
+SUPPLIED = frozenset(
+    ("self", "student", "metric", "trainset", "valset", "teacher", "prompt_model", "task_model", "reflection_lm",
+     "num_threads")
+)  # fmt: skip
+"""Parameters of an optimizer that the cascade fills in unless the stage gives them."""
+
+
+@dataclass(frozen=True, init=False)
+class Stage:
+    """One optimizer and its options: one stage of the cascade.
+
+    An option that is itself a `Stage` is a nested optimizer. Options are checked against the optimizer's
+    constructor and `compile`, so that a misspelt one costs nothing.
+
+    Args:
+        name: shown everywhere; unique in an experiment.
+        optimizer: a class with `compile(student, …)`.
+        lever: what it changes; known for DSPy's optimizers.
+        aim: `better`, or `cheaper` for a stage that need not score higher, only cost less to serve.
+        margin: with `cheaper`, how much lower it may score.
+        options: of the optimizer's constructor and `compile`.
+
+    Raises:
+        ExperimentError: no optimizer, an unknown option, or no lever where none is known.
+    """
+
+    name: str
+    optimizer: type
+    lever: Lever
+    aim: Aim
+    margin: float
+    options: Mapping[str, Any]
+
+    def __init__(
+        self,
+        name: str,
+        optimizer: type,
+        *,
+        lever: Lever | None = None,
+        aim: Aim = "better",
+        margin: float = 0.03,
+        **options: Any,
+    ) -> None:
+        if not isinstance(name, str) or not name.strip() or "/" in name:
+            raise ExperimentError(f"A stage's name must be text without '/', not {name!r}.")
+        if not isinstance(optimizer, type) or not callable(getattr(optimizer, "compile", None)):
+            raise ExperimentError(
+                f"Stage {name!r}: {optimizer!r} is no optimizer class. Give the class, such as dspy.MIPROv2, "
+                "and its options by name."
+            )
+        known = next((_LEVER_OF[base.__name__] for base in optimizer.__mro__ if base.__name__ in _LEVER_OF), None)
+        lever = lever or getattr(optimizer, "lever", None) or known
+        if lever not in LEVERS:
+            raise ExperimentError(f"Stage {name!r}: lever = {lever!r}. Add lever= one of {', '.join(LEVERS)}.")
+        if aim not in ("better", "cheaper"):
+            raise ExperimentError(f"Stage {name!r}: aim = {aim!r}. Use 'better' or 'cheaper'.")
+        _check_options(name, optimizer, options)
+        values = dict(name=name, optimizer=optimizer, lever=lever, aim=aim, margin=margin)
+        for attribute, value in {**values, "options": MappingProxyType(dict(options))}.items():
+            object.__setattr__(self, attribute, value)
+
+    def nested(self) -> Mapping[str, "Stage"]:
+        """The options that are optimizers themselves."""
+        return {name: option for name, option in self.options.items() if isinstance(option, Stage)}
+
+    def describe(self) -> dict[str, str]:
+        """Optimizer and options as flat text, nested ones behind their name: what is logged as params.
+
+        >>> import dspy
+        >>> Stage("demos", dspy.BootstrapFewShot, max_rounds=2).describe()
+        {'optimizer': 'BootstrapFewShot', 'max_rounds': '2'}
+        """
+        flat = {"optimizer": self.optimizer.__name__}
+        for name, option in self.options.items():
+            if isinstance(option, Stage):
+                flat |= {f"{name}.{key}": value for key, value in option.describe().items()}
+            else:
+                flat[name] = getattr(option, "__name__", None) or str(option)
+        return flat
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """When more of the same is no longer worth it.
+
+    Args:
+        patience: consecutive stages of one lever without `better` that make a plateau.
+        min_gain: least rise of the dev mean for which a new program is kept, as a fraction.
+        equivalence_margin: differences inside ± this are called `equivalent`.
+        confidence: of all verdicts of a cascade together; corrected for their number.
+        on_plateau: `escalate` to the next lever, or `stop`.
+        max_cost_per_point: at a plateau, stop when dollars since the anchor divided by the most points that
+            could have been gained exceed this.
+    """
+
+    patience: int = 2
+    min_gain: float = 0.01
+    equivalence_margin: float = 0.03
+    confidence: float = 0.90
+    on_plateau: Literal["escalate", "stop"] = "escalate"
+    max_cost_per_point: float | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.patience >= 1, "Plateau", "patience", self.patience, "at least 1")
+        _require(0 <= self.min_gain < 1, "Plateau", "min_gain", self.min_gain, "from 0 to below 1")
+        _require(
+            0 < self.equivalence_margin < 1, "Plateau", "equivalence_margin", self.equivalence_margin, "between 0 and 1"
+        )
+        _require(0.5 <= self.confidence < 1, "Plateau", "confidence", self.confidence, "from 0.5 to below 1")
+        _require(
+            self.on_plateau in ("escalate", "stop"), "Plateau", "on_plateau", self.on_plateau, "'escalate' or 'stop'"
+        )
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Hard caps over all stages and roles of a run; None is no cap.
+
+    Args:
+        lm_calls: answered by a model; what the ledger answers is free.
+        tokens: in and out.
+        usd: dollars; refused where a model's price is not known.
+        minutes: of wall clock.
+    """
+
+    lm_calls: int | None = None
+    tokens: int | None = None
+    usd: float | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("lm_calls", "tokens", "usd", "minutes"):
+            cap = getattr(self, name)
+            _require(cap is None or cap > 0, "Budget", name, cap, "above 0")
+
+    def describe(self) -> dict[str, str]:
+        """The caps that are set."""
+        caps = {name: getattr(self, name) for name in ("lm_calls", "tokens", "usd", "minutes")}
+        return {name: str(cap) for name, cap in caps.items() if cap is not None}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question put to data: dataset, metric, program, and the stages that may improve it.
+
+    Args:
+        dataset: a `Dataset`; the name of one is accepted.
+        metric: what `@metric` made of a function of an example and a prediction; the bare function is accepted.
+        program: a factory: a module class, or a function without arguments that returns a module.
+        stages: in order, cheap before costly.
+        target: dev mean at which there is nothing left to want.
+        name, hypothesis, path: filled in by `discover` from the file's name, docstring and place.
+    """
+
+    dataset: Dataset
+    metric: Metric
+    program: Callable[[], Any]
+    stages: Sequence[Stage] = ()
+    plateau: Plateau = field(default_factory=Plateau)
+    budget: Budget = field(default_factory=Budget)
+    target: float | None = None
+    name: str = ""
+    hypothesis: str = ""
+    path: Path | None = None
+
+    def __post_init__(self) -> None:
+        dataset = Dataset(self.dataset) if isinstance(self.dataset, str) else self.dataset
+        object.__setattr__(self, "dataset", dataset)
+        object.__setattr__(self, "metric", as_metric(self.metric))
+        object.__setattr__(self, "stages", tuple(self.stages))
+        self._check()
+
+    def _check(self) -> None:
+        if not isinstance(self.dataset, Dataset):
+            raise ExperimentError(f"Experiment: dataset = {self.dataset!r}. Give a Dataset or the name of one.")
+        if not callable(self.program):
+            raise ExperimentError(
+                f"Experiment: program = {self.program!r} is no factory. Give a module class or a function without arguments."
+            )
+        for stage in self.stages:
+            if not isinstance(stage, Stage):
+                raise ExperimentError(f"Experiment: {stage!r} in stages is no Stage.")
+        names = ["baseline", *(stage.name for stage in self.stages)]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ExperimentError(f"Experiment: stage name {twice[0]!r} is used twice. Make names unique.")
+        _require(
+            self.target is None or 0 < self.target <= 1, "Experiment", "target", self.target, "above 0 and at most 1"
+        )
+
+
+def parameters(optimizer: type) -> tuple[dict[str, inspect.Parameter], dict[str, inspect.Parameter]]:
+    """The named parameters of an optimizer's constructor and of its `compile`."""
+    functions = (optimizer.__init__, getattr(optimizer, "compile"))  # noqa: B009 - `optimizer` is any class
+    constructor, compile_ = (dict(inspect.signature(function).parameters) for function in functions)
+    return constructor, compile_
+
+
+def _check_options(stage: str, optimizer: type, options: Mapping[str, Any]) -> None:
+    constructor, compile_ = parameters(optimizer)
+    open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in constructor.values())
+    known = set(_named(constructor)) | set(_named(compile_))
+    for name, option in options.items():
+        if name in known or (open_ended and isinstance(option, Stage)):
+            continue
+        offered = ", ".join(sorted(known - SUPPLIED))
+        raise ExperimentError(f"Stage {stage!r}: {optimizer.__name__} has no option {name!r}. Options: {offered}.")
+
+
+def _named(signature: Mapping[str, inspect.Parameter]) -> Iterator[str]:
+    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return (name for name, parameter in signature.items() if parameter.kind not in variadic)
+
+
+def _require(holds: bool, where: str, name: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise ExperimentError(f"{where}: {name} = {value!r} must be {wanted}.")

@@ -1,0 +1,205 @@
+"""What happened in a run, on local disk, before anything is sent anywhere.
+
+    .cascade/runs/EXPERIMENT/RUN/
+      run.json                      who, what, with which data and LMs; status; spent; test
+      decisions.json
+      0-baseline/ 1-instructions/ … record.json, program.json, examples.json, candidates.jsonl,
+                                    decision.json, prompts.md, prompts.diff.md, optimizer.log
+
+Invariant: every file is replaced whole, so that a reader sees the old one or the new one. A tracker reads the journal
+and nothing else, and may be called again at any time: what was not sent is sent then.
+"""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from cascade.errors import CascadeError
+
+Status = Literal["running", "completed", "plateau", "target", "budget", "interrupted", "failed"]
+ENDED: tuple[Status, ...] = ("completed", "plateau", "target", "budget", "failed")
+STAGE_FILES = (
+    "program.json", "prompts.md", "prompts.diff.md", "examples.json", "candidates.jsonl", "decision.json",
+)  # fmt: skip
+"""Artifacts of a stage, in the form in which they are logged."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """`run.json`.
+
+    Args:
+        id: sorts by time.
+        kind: `cascade`, `nightly` or `sweep`.
+        signature, parts: hash of the definition, and of its parts.
+        splits: rows, fingerprint, fields and source by split.
+        factory: `name` of the program's factory and `source`, its file.
+        inputs, outputs: fields of the program.
+        params: plateau, budget, seed, LMs and split sizes, as text.
+        spent: totals, cumulative over resumes; `spent_by_stage` by stage folder.
+        metrics: totals and test figures under MLflow's names, once known.
+        test: the comparison on test, once made.
+    """
+
+    id: str
+    experiment: str
+    kind: str = "cascade"
+    status: Status = "running"
+    hypothesis: str = ""
+    signature: str = ""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    dataset: str = ""
+    splits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    factory: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    lms: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    git_sha: str = ""
+    pid: int = 0
+    started: float = 0.0
+    ended: float | None = None
+    spent: Mapping[str, Any] = field(default_factory=dict)
+    spent_by_stage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    best_stage: str = "0-baseline"
+    proven: bool | None = None
+    summary: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    test: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """`record.json` of a stage.
+
+    Args:
+        number: 0 is the baseline.
+        metrics: under MLflow's names.
+        lms: model string by predictor that has its own.
+        test_metrics: test figures, for the stages that were looked at on test.
+    """
+
+    number: int
+    name: str
+    lever: str
+    status: Literal["done", "skipped", "failed"]
+    params: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    test_metrics: Mapping[str, float] = field(default_factory=dict)
+    verdict: str = ""
+    kept: str = ""
+    next: str = ""
+    reason: str = ""
+    lms: Mapping[str, str] = field(default_factory=dict)
+    started: float = 0.0
+    ended: float = 0.0
+
+    @property
+    def folder(self) -> str:
+        """`1-instructions`."""
+        return f"{self.number}-{self.name}"
+
+
+class Tracker(Protocol):
+    """Where a run is shown to others."""
+
+    def publish(self, journal: "Journal") -> None:
+        """Bring the store up to what the journal says; sends nothing twice, raises `TrackingError`."""
+
+
+class Journal:
+    """One run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def create(cls, home: Path, record: RunRecord) -> "Journal":
+        """Begin a journal; the folder is named after the run."""
+        journal = cls(home / "runs" / record.experiment / record.id)
+        journal.write_run(record)
+        return journal
+
+    @property
+    def run(self) -> RunRecord:
+        """The run as it stands; raises `CascadeError` when the file is damaged."""
+        values = self._read("run.json")
+        known = {name: value for name, value in values.items() if name in RunRecord.__dataclass_fields__}
+        return RunRecord(**{**known, "inputs": tuple(known["inputs"]), "outputs": tuple(known["outputs"])})
+
+    def write_run(self, record: RunRecord) -> None:
+        """Replace `run.json`."""
+        self.write("run.json", asdict(record))
+
+    def update(self, **changes: Any) -> RunRecord:
+        """Change fields of `run.json` and return the record."""
+        record = replace(self.run, **changes)
+        self.write_run(record)
+        return record
+
+    def write_stage(self, record: StageRecord) -> None:
+        """Replace a stage's `record.json`; its other files are written before, so that it stands for a whole stage."""
+        self.write(f"{record.folder}/record.json", asdict(record))
+
+    def stages(self) -> list[StageRecord]:
+        """Records of the stages that ended, in order."""
+        found = [
+            StageRecord(**self._read(f"{path.parent.name}/record.json")) for path in self.folder.glob("*/record.json")
+        ]
+        return sorted(found, key=lambda record: record.number)
+
+    def write(self, name: str, value: Any) -> Path:
+        """Replace a file: text as it is, anything else as JSON, `.jsonl` a line a value."""
+        path = self.folder / name
+        if isinstance(value, str):
+            text = value
+        elif name.endswith(".jsonl"):
+            text = "".join(json.dumps(row, default=str) + "\n" for row in value)
+        else:
+            text = json.dumps(value, indent=1, default=str) + "\n"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft.write_text(text, "utf-8")
+        draft.replace(path)
+        return path
+
+    def read(self, name: str) -> Any:
+        """A JSON file of the folder, or None if it is not there."""
+        return self._read(name) if (self.folder / name).exists() else None
+
+    def _read(self, name: str) -> Any:
+        path = self.folder / name
+        try:
+            return json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise CascadeError(
+                f"{path} cannot be read ({error}). Remove the folder {self.folder} to start over."
+            ) from error
+
+
+def journals(home: Path, experiment: str) -> Iterator[Journal]:
+    """Journals of an experiment, newest first; damaged ones are passed over."""
+    for path in sorted((home / "runs" / experiment).glob("*/run.json"), reverse=True):
+        journal = Journal(path.parent)
+        with contextlib.suppress(CascadeError):
+            journal.run  # noqa: B018 - reading it is the check
+            yield journal
+
+
+def interrupted(home: Path, experiment: str, signature: str) -> Journal | None:
+    """The newest run of the same definition that did not end, if it is the newest of that definition."""
+    for journal in journals(home, experiment):
+        if journal.run.signature == signature:
+            return None if journal.run.status in ENDED else journal
+    return None
+
+
+def new_id(now: float | None = None) -> str:
+    """A run id that sorts by time, such as `20261122-031500-4f2a`."""
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now if now is not None else time.time()))
+    return f"{stamp}-{os.urandom(2).hex()}"

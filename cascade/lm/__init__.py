@@ -1,0 +1,1 @@
+"""Language models: the embedded one, remote ones, and the one place that every call passes."""

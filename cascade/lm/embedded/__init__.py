@@ -1,0 +1,37 @@
+"""A language model inside this process: no key, no network at run time, real training on the CPU.
+
+It exists so that every cascade, test and demonstration can run, fine-tuning included, on any machine.
+Invariant: importing this package loads no model library; weights, engine and trainer are loaded on first use.
+"""
+
+from typing import Any
+
+import dspy
+
+from cascade.lm.embedded.adapter import FormatForcingAdapter
+from cascade.lm.embedded.engine import AsyncEmbeddedEngine, EmbeddedEngine
+from cascade.lm.embedded.models import PREFIX, Models
+from cascade.lm.embedded.provider import EmbeddedProvider
+
+__all__ = ["EmbeddedEngine", "EmbeddedProvider", "FormatForcingAdapter", "Models", "embedded_lm"]
+
+_DEFAULTS = {"temperature": 0.0, "max_tokens": 256, "num_retries": 0, "cache": True, "stop": ["[[ ## completed"]}
+
+
+def embedded_lm(name: str, engine: EmbeddedEngine, provider: EmbeddedProvider | None = None, **options: Any) -> dspy.LM:
+    """A `dspy.LM` for the weights `name` of the engine's store, fine-tunable through `provider`.
+
+    Args:
+        name: a name in `Models`, with or without `embedded/`.
+        engine: answers; it is shared by all copies of the LM.
+        provider: trains; None makes one on the same engine.
+        options: of `dspy.LM`; they replace temperature 0, 256 tokens, no retries and the stop string at which
+            an answer of `dspy.ChatAdapter` ends. Retries are off because a local failure repeats itself.
+    """
+    return dspy.LM(
+        PREFIX + name.removeprefix(PREFIX),
+        engine=engine,
+        async_engine=AsyncEmbeddedEngine(engine),
+        provider=provider or EmbeddedProvider(engine),
+        **{**_DEFAULTS, **options},
+    )

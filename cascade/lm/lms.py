@@ -1,0 +1,140 @@
+"""LMs by name, made once from settings: `task`, `prompt`, `teacher`, `student`, and any that a program asks for.
+
+Invariant: what cannot be called is found out here, before anything is spent: an unknown model, a missing key.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import dspy
+
+from cascade.errors import ModelError, SettingsError
+from cascade.lm.call import RoleCallback
+from cascade.lm.meter import Meter
+from cascade.settings import LMSpec, Settings
+
+
+class LMs(Mapping[str, Any]):
+    """`dspy.LM`s by name.
+
+    Raises:
+        SettingsError: on first use of a name whose model is unknown or has no key.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            self._made[name] = self._make(self.settings.lm_named(name), name)
+        return self._made[name]
+
+    def __iter__(self) -> Any:
+        return iter(self.settings.describe())
+
+    def __len__(self) -> int:
+        return len(self.settings.describe())
+
+    def model(self, name: str) -> str:
+        """Model string of a name."""
+        return self.settings.lm_named(name).model
+
+    def by_model(self, model: str) -> Any:
+        """An LM for a model string: one that settings name, or weights that a stage has trained."""
+        name = next((name for name in self if self.model(name) == model), None)
+        return self[name] if name else self._make(LMSpec(model), "task")
+
+    def identity(self, model: str) -> str:
+        """What a request to `model` does not show of its answers; part of the ledger's key."""
+        if model.startswith("embedded/"):
+            return str(self.engine.identity(model))
+        return next(
+            (str(spec.options.get("api_base", "")) for spec in self.settings.lm.values() if spec.model == model), ""
+        )
+
+    @cached_property
+    def adapter(self) -> Any:
+        """The adapter of the run: forces formats where the task's model is embedded and settings say so."""
+        if self.settings.force_format and self.settings.lm_named("task").embedded:
+            from cascade.lm.embedded import FormatForcingAdapter
+
+            return FormatForcingAdapter()
+        return dspy.ChatAdapter()
+
+    @cached_property
+    def models(self) -> Any:
+        """The store of embedded weights."""
+        from cascade.lm.embedded import Models
+
+        return Models(self.settings.home)
+
+    def weights(self, model: str) -> Path | None:
+        """The file of an embedded model's weights; None for other models."""
+        return Path(self.models.path(model.removeprefix("embedded/"))) if model.startswith("embedded/") else None
+
+    @cached_property
+    def engine(self) -> Any:
+        """The engine that all embedded LMs share."""
+        from cascade.lm.embedded import EmbeddedEngine
+
+        return EmbeddedEngine(self.models, deterministic=self.settings.deterministic)
+
+    @cached_property
+    def provider(self) -> Any:
+        """What trains embedded weights."""
+        from cascade.lm.embedded import EmbeddedProvider
+
+        return EmbeddedProvider(self.engine)
+
+    def watch(self, meter: Meter, on_step: Callable[[int, int, float], None]) -> None:
+        """Let trainings stop when the meter says so, and tell of their steps."""
+        if any(self.settings.lm_named(name).embedded for name in self):
+            self.provider.should_stop = lambda: meter.stopping
+            self.provider.on_step = on_step
+
+    @property
+    def threads(self) -> int:
+        """Examples at once: as settings say, else 2 for embedded models and 8 for remote ones."""
+        return self.settings.threads or (2 if self.settings.lm_named("task").embedded else 8)
+
+    def close(self) -> None:
+        """Free the weights in memory."""
+        if "engine" in self.__dict__:
+            self.engine.close()
+
+    def _make(self, spec: LMSpec, role: str) -> Any:
+        callbacks = [RoleCallback(role)]
+        if spec.embedded:
+            from cascade.lm.embedded import embedded_lm
+
+            try:
+                self.models.path(spec.model.removeprefix("embedded/"))
+            except ModelError as error:
+                raise SettingsError(f"LM {role!r}: {error}") from None
+            return embedded_lm(spec.model, self.engine, self.provider, callbacks=callbacks, **spec.options)
+        _refuse_uncallable(spec, role)
+        return dspy.LM(spec.model, callbacks=callbacks, **spec.options)
+
+
+def _refuse_uncallable(spec: LMSpec, role: str) -> None:
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    import litellm
+
+    try:
+        litellm.get_llm_provider(spec.model, api_base=spec.options.get("api_base"))
+    except Exception:
+        raise SettingsError(
+            f"LM {role!r}: {spec.model!r} names no provider that DSPy knows. Write it as provider/model, such as "
+            "openai/gpt-5-mini, or embedded/smollm2-135m for the model that needs no key."
+        ) from None
+    if "api_base" in spec.options:
+        return
+    missing = litellm.validate_environment(spec.model).get("missing_keys") or []
+    if missing:
+        raise SettingsError(
+            f"LM {role!r}: {spec.model!r} needs {missing[0]}, which is not set. Set it in the environment."
+        )

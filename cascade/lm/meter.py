@@ -1,0 +1,153 @@
+"""Counts what LM calls cost, and refuses the one that would break a cap.
+
+Invariant: a place is reserved before a call is sent, so that billed plus in flight never exceeds the cap on calls;
+caps known only afterwards (tokens, dollars) are overshot by at most what is in flight. After the first refusal
+everything is refused, answers from the ledger too, so that every queue in every optimizer drains at once.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from cascade.errors import BudgetSpent, Interrupted, Stop
+from cascade.experiment import Budget
+from cascade.spending import Spent
+
+
+class Meter:
+    """The one counter of a run; shared by all threads, never copied.
+
+    Args:
+        budget: hard caps.
+        before: what earlier attempts at the same run have spent.
+        clock: seconds that never go back.
+    """
+
+    def __init__(
+        self, budget: Budget, *, before: Spent | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.budget = budget
+        self.by_role: Counter[str] = Counter()
+        self._before = before or Spent()
+        self._total = Spent()
+        self._held = Spent()
+        self._in_flight = 0
+        self._refusal: Stop | None = None
+        self._clock = clock
+        self._started = clock()
+        self._changed = threading.Condition()
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Meter":
+        return self
+
+    @property
+    def spent(self) -> Spent:
+        """Everything so far, earlier attempts included."""
+        with self._changed:
+            return self._before + replace(self._total, seconds=self._clock() - self._started)
+
+    def reserve(self) -> None:
+        """Take a place for one call; raises `BudgetSpent` or `Interrupted` instead of letting it be sent."""
+        with self._changed:
+            self._refuse()
+            if sentence := self._exceeded():
+                self._refusal = BudgetSpent(sentence)
+                raise self._refusal
+            self._in_flight += 1
+
+    def release(self) -> None:
+        """Give the place of a call back that ended without an answer."""
+        with self._changed:
+            self._in_flight -= 1
+            self._changed.notify_all()
+
+    def bill(self, role: str, input_tokens: int, output_tokens: int, cost_usd: float | None) -> None:
+        """Count an answered call, whose place is free again."""
+        with self._changed:
+            self._in_flight -= 1
+            self._total += Spent(1, 0, input_tokens, output_tokens, cost_usd)
+            self.by_role[role] += 1
+            self._changed.notify_all()
+
+    def hit(self) -> None:
+        """Count an answer from the ledger; refused like a call once anything was."""
+        with self._changed:
+            self._refuse()
+            self._total += Spent(lm_calls_cached=1)
+
+    def interrupt(self, reason: str) -> None:
+        """Refuse everything from now on."""
+        with self._changed:
+            self._refusal = Interrupted(reason)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether `interrupt` was called."""
+        return isinstance(self._refusal, Interrupted)
+
+    def check(self) -> None:
+        """Raise the refusal that work without LM calls, such as training, would otherwise not notice."""
+        with self._changed:
+            self._refuse()
+            if self._minutes_left() < 0:
+                self._refusal = BudgetSpent(self._exceeded() or "time")
+                raise self._refusal
+
+    @property
+    def stopping(self) -> bool:
+        """Whether `check` would raise."""
+        try:
+            self.check()
+        except Stop:
+            return True
+        return False
+
+    @contextmanager
+    def holding(self, held: Spent) -> Iterator[None]:
+        """Keep `held` back from what runs inside, for what must still run after it."""
+        with self._changed:
+            self._held = held
+        try:
+            yield
+        finally:
+            self.drain()
+            with self._changed:
+                self._held = Spent()
+                if isinstance(self._refusal, BudgetSpent):
+                    self._refusal = None
+
+    def drain(self, seconds: float = 30.0) -> None:
+        """Wait until nothing is in flight, at most `seconds`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._in_flight <= 0, timeout=seconds)
+
+    def _refuse(self) -> None:
+        if self._refusal:
+            raise self._refusal
+
+    def _exceeded(self) -> str:
+        spent, held, budget = self._before + self._total, self._held, self.budget
+        calls = spent.lm_calls + self._in_flight
+        if budget.lm_calls is not None and calls >= budget.lm_calls - held.lm_calls:
+            return f"LM calls: {calls} of {budget.lm_calls}{_kept(held.lm_calls)}"
+        tokens, kept = spent.input_tokens + spent.output_tokens, held.input_tokens + held.output_tokens
+        if budget.tokens is not None and tokens >= budget.tokens - kept:
+            return f"tokens: {tokens} of {budget.tokens}{_kept(kept)}"
+        if budget.usd is not None and (spent.cost_usd or 0.0) >= budget.usd - (held.cost_usd or 0.0):
+            return f"dollars: {spent.cost_usd:.4f} of {budget.usd}{_kept(held.cost_usd)}"
+        if self._minutes_left() < 0:
+            return f"minutes: {self.budget.minutes} are over{_kept(round(held.seconds / 60, 1))}"
+        return ""
+
+    def _minutes_left(self) -> float:
+        if self.budget.minutes is None:
+            return 1.0
+        elapsed = self._before.seconds + self._clock() - self._started
+        return self.budget.minutes - (elapsed + self._held.seconds) / 60
+
+
+def _kept(amount: float | None) -> str:
+    return f", {amount} kept for dev and test" if amount else ""

@@ -1,0 +1,36 @@
+"""What is printed so that a person finds a run: a link, or the command that opens the store.
+
+Invariant: every link asks for MLflow's classic view; without that a fresh browser opens on an empty page.
+"""
+
+from cascade.mlflow_store.store import redact
+
+_VIEW = "workflowType=machine_learning"
+
+
+def run_link(uri: str, experiment_id: str, run_id: str) -> str:
+    """A run's page, or for a store without a server the command that starts one and the page's path.
+
+    >>> run_link("http://localhost:5000", "1", "ab")
+    'http://localhost:5000/#/experiments/1/runs/ab?workflowType=machine_learning'
+    >>> run_link("sqlite:///mlflow.db", "1", "ab")
+    'cascade ui, then /#/experiments/1/runs/ab?workflowType=machine_learning'
+    """
+    return _link(uri, f"/#/experiments/{experiment_id}/runs/{run_id}?{_VIEW}")
+
+
+def view_link(uri: str, experiment_id: str, view: str) -> str:
+    """An experiment's runs in a saved view: `cascades` or `stages`, see `cascade.mlflow_store.views`."""
+    return _link(uri, f"/#/experiments/{experiment_id}/runs?{_VIEW}&viewStateShareKey={view}")
+
+
+def traces_link(uri: str, experiment_id: str, run_id: str, incumbent: str = "") -> str:
+    """A run's traces, beside those of another run on the same examples."""
+    beside = f"&compareToRunUuid={incumbent}" if incumbent else ""
+    return _link(uri, f"/#/experiments/{experiment_id}/runs/{run_id}/traces?{_VIEW}{beside}")
+
+
+def _link(uri: str, path: str) -> str:
+    if uri.startswith(("http://", "https://")):
+        return redact(uri).replace("***@", "").rstrip("/") + path
+    return f"cascade ui, then {path}"

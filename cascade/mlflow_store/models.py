@@ -1,0 +1,203 @@
+"""A stage's program as a model in MLflow: JSON, the factory's source file, and weights that a stage has trained.
+
+Invariant: no pickle, and LMs by model string only. What a model does depends on nothing that is not in it, but for
+installed packages and the LMs that it names; a program that needs another file of its project is refused.
+"""
+
+import ast
+import hashlib
+import importlib.metadata
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cascade.errors import ExperimentError
+from cascade.journal import Journal, RunRecord, StageRecord
+
+CONFIG, STATE = "config.json", "state.json"
+PROGRAM_TAG = "cascade.program"
+_OPTIMIZERS_ONLY = ("prompt", "teacher", "student")
+"""LMs that a program does not call when it serves."""
+_ENTRY = Path(__file__).with_name("loader.py")
+
+
+@dataclass(frozen=True)
+class Package:
+    """The files of a model.
+
+    Args:
+        config: see `_config`.
+        state: what `program.load_state` takes.
+        source: file of the factory.
+        weights: GGUF file by model string.
+        params: optimizer and options.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    state: Mapping[str, Any]
+    source: Path
+    weights: Mapping[str, Path]
+    params: Mapping[str, str]
+
+    @cached_property
+    def digest(self) -> str:
+        """12 hex digits of what the program does; equal digits mean the same program."""
+        text = json.dumps([self.config, self.state], sort_keys=True).encode()
+        return hashlib.sha256(text + self.source.read_bytes()).hexdigest()[:12]
+
+
+def package(journal: Journal, stage: StageRecord, weights: Callable[[str], Path | None]) -> Package:
+    """Collect what a stage's program needs to be loaded elsewhere.
+
+    Raises:
+        ExperimentError: its source is gone, or imports a file that would not be there.
+    """
+    run = journal.run
+    source = _source(journal, run)
+    if missing := siblings(source):
+        raise ExperimentError(
+            f"{source.name} imports {missing[0]!r}, a file of the project that is not there when the program is loaded "
+            "elsewhere. Put what it needs into the same file, or install it as a package."
+        )
+    taken = journal.read(f"{stage.folder}/program.json")
+    if not isinstance(taken, dict):
+        raise ExperimentError(f"{journal.folder / stage.folder} holds no program.json.")
+    state, own = (taken["state"], taken["lms"]) if taken.keys() == {"state", "lms"} else (taken, stage.lms)
+    serving = {name: model for name, model in run.lms.items() if name not in _OPTIMIZERS_ONLY}
+    needed = dict.fromkeys((*own.values(), *serving.values()))
+    trained = {model: file for model in needed if (file := weights(model)) is not None}
+    names = {model: file.name for model, file in trained.items()}
+    config = _config(run, source, {"predictors": own, "lms": serving, "weights": names})
+    return Package(stage.folder, config, _without_lms(state), source, trained, stage.params)
+
+
+def log(client: Any, experiment_id: str, run_id: str, package: Package, note: str) -> Any:
+    """The LoggedModel of a stage's run: the one that is there if it holds this program, else a new one."""
+    from mlflow.entities import LoggedModelOutput
+
+    model = _existing(client, experiment_id, run_id, package)
+    if model is None:
+        model = client.create_logged_model(
+            experiment_id,
+            name="".join("_" if character in "/:.%\"'" else character for character in package.name),
+            source_run_id=run_id,
+            tags={"cascade.stage": package.name, PROGRAM_TAG: package.digest, "mlflow.note.content": note},
+            params=dict(package.params),
+            model_type="dspy.Module",
+        )
+    if str(model.status) != "READY":
+        outputs = client.get_run(run_id).outputs
+        if model.model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
+            client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        with tempfile.TemporaryDirectory() as folder:
+            _save(package, Path(folder) / "model", model, run_id)
+            client.log_model_artifacts(model.model_id, str(Path(folder) / "model"))
+        model = client.finalize_logged_model(model.model_id, "READY")
+    elif model.tags.get("mlflow.note.content") != note:
+        client.set_logged_model_tags(model.model_id, {"mlflow.note.content": note})
+    return model
+
+
+def siblings(source: Path) -> list[str]:
+    """Modules of the source's own project that it imports, and that would not be there without the project."""
+    roots = {source.resolve().parent, *source.resolve().parents[1:2]}
+    wanted = [name for name in _imported(source) if name != "cascade" and name not in sys.stdlib_module_names]
+    return [name for name in wanted if any(_is_module(root, name) for root in roots)]
+
+
+def requirements(models: Mapping[str, str]) -> list[str]:
+    """Pip requirements of a model: ours, with the embedded engine where an embedded LM is named, and DSPy's."""
+    extra = "[embedded]" if any(model.startswith("embedded/") for model in models.values()) else ""
+    try:
+        ours = f"dspy-cascade{extra}=={importlib.metadata.version('dspy-cascade')}"
+    except importlib.metadata.PackageNotFoundError:
+        ours = f"dspy-cascade{extra}"
+    return [ours, *(f"{name}=={importlib.metadata.version(name)}" for name in ("dspy", "mlflow"))]
+
+
+def _config(run: RunRecord, source: Path, models: Mapping[str, Any]) -> dict[str, Any]:
+    """What a loader must know; nothing of the run that made it, so that equal programs have equal configs."""
+    forced = str(run.params.get("force_format", "true")).lower() not in ("false", "0", "no", "off")
+    return {
+        "format": 1,
+        "experiment": run.experiment,
+        "factory": run.factory["name"],
+        "source": source.name,
+        "inputs": list(run.inputs),
+        "outputs": list(run.outputs),
+        "settings": {"force_format": forced},
+        **models,
+    }
+
+
+def _source(journal: Journal, run: RunRecord) -> Path:
+    """The journal's copy if there is one, else the file where it was."""
+    path = Path(run.factory.get("source", ""))
+    for candidate in (journal.folder / path.name, journal.folder / "source.py", path):
+        if candidate.is_file():
+            return candidate
+    raise ExperimentError(f"The program's source {str(path)!r} is not there any more.")
+
+
+def _imported(source: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level if node.level else str(node.module).partition(".")[0]
+
+
+def _is_module(root: Path, name: str) -> bool:
+    return name.startswith(".") or (root / f"{name}.py").is_file() or any((root / name).glob("*.py"))
+
+
+def _without_lms(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A snapshot has none; a state from anywhere else might hold a header or an endpoint."""
+    bare = {name: {**part, "lm": None} for name, part in state.items() if isinstance(part, dict) and part.get("lm")}
+    return {**state, **bare}
+
+
+def _existing(client: Any, experiment_id: str, run_id: str, package: Package) -> Any:
+    found = client.search_logged_models([experiment_id], filter_string=f"source_run_id = '{run_id}'")
+    same = None
+    for model in found:
+        if model.tags.get(PROGRAM_TAG) == package.digest and same is None:
+            same = model
+        else:
+            client.delete_logged_model(model.model_id)
+    return same
+
+
+def _save(package: Package, folder: Path, model: Any, run_id: str) -> None:
+    import mlflow.pyfunc
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types.schema import AnyType, ColSpec, Schema
+
+    def schema(names: list[str]) -> Any:
+        return Schema([ColSpec(AnyType(), name, required=False) for name in names])
+
+    with tempfile.TemporaryDirectory() as scratch:
+        written = {CONFIG: package.config, STATE: package.state}
+        for name, value in written.items():
+            (Path(scratch) / name).write_text(json.dumps(value, indent=1) + "\n", "utf-8")
+        files = [*(Path(scratch) / name for name in written), package.source, *package.weights.values()]
+        mlflow.pyfunc.save_model(
+            folder,
+            python_model=str(_ENTRY),
+            artifacts={file.name: str(file) for file in files},
+            signature=ModelSignature(schema(package.config["inputs"]), schema(package.config["outputs"])),
+            pip_requirements=requirements({**package.config["predictors"], **package.config["lms"]}),
+            mlflow_model=Model(
+                artifact_path=model.artifact_location,
+                model_uuid=model.model_id,
+                run_id=run_id,
+                model_id=model.model_id,
+                metadata={"factory": package.config["factory"], PROGRAM_TAG: package.digest},
+            ),
+        )

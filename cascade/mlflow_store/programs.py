@@ -1,0 +1,189 @@
+"""Programs out of MLflow, ready to call.
+
+Invariant: a program runs under the LMs it was judged with and under its own context; nothing of DSPy's or MLflow's
+global state is set, and two programs in one process share no code, whatever their files are called.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import dspy
+
+from cascade.discover import import_file
+from cascade.errors import ExperimentError, ModelError, TrackingError
+from cascade.lm.lms import LMs
+from cascade.mlflow_store.models import CONFIG, STATE
+from cascade.mlflow_store.store import connect, reaching
+from cascade.program import Snapshot, restore
+from cascade.settings import LMSpec, Settings, load_settings
+
+MakeLMs = Callable[[Settings], LMs]
+_URI = re.compile(r"models:/+(?:(?P<id>m-[0-9a-f]{32})|(?P<name>[^@/]+)(?:@(?P<alias>[^@/]+)|/(?P<version>\d+)))/?")
+
+
+class Program:
+    """A program with the LMs it was judged with.
+
+    Args:
+        module: the `dspy.Module`.
+        lms: its LMs; they may be shared with other programs.
+        config: as in the model's `config.json`.
+    """
+
+    def __init__(self, module: Any, lms: LMs, config: Mapping[str, Any]) -> None:
+        self.module = module
+        self.lms = lms
+        self.config = config
+
+    def __call__(self, **inputs: Any) -> Any:
+        """Run it; returns its `dspy.Prediction`."""
+        with self.context():
+            return self.module(**inputs)
+
+    def context(self) -> contextlib.AbstractContextManager[None]:
+        """The `dspy.context` under which the module runs."""
+        context: contextlib.AbstractContextManager[None] = dspy.context(lm=self.lms["task"], adapter=self.lms.adapter)
+        return context
+
+    def fields(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Output fields for a row, as JSON values; fields of the row that are no inputs are left out."""
+        names = self.config["inputs"] or list(row)
+        prediction = self(**{name: row[name] for name in names if name in row})
+        found = prediction.toDict() if hasattr(prediction, "toDict") else {"prediction": prediction}
+        wanted = {name: found[name] for name in self.config["outputs"] if name in found} or found
+        return dict(json.loads(json.dumps(wanted, default=str)))
+
+
+def load_program(model_uri: str, settings: Settings | None = None, *, lms: MakeLMs = LMs) -> Program:
+    """Load a program from MLflow.
+
+    Its files are kept under `<home>/programs`, its weights in the store of embedded weights; the next time only the
+    URI is looked up.
+
+    Args:
+        model_uri: `models:/NAME@ALIAS`, `models:/NAME/VERSION` or `models:/MODEL_ID`.
+        settings: default: those of the working directory.
+        lms: makes its LMs; give a function that shares one engine to hold several programs in one process.
+
+    Raises:
+        TrackingError: no such model, or the store cannot be reached.
+        SettingsError: an LM that it needs has no key.
+        ModelError: its weights do not have the content that their name says, or their base model is missing.
+    """
+    settings = settings or load_settings()
+    with reaching(settings.tracking_uri, "could not be read", f"{model_uri} was not loaded."):
+        client = connect(settings.tracking_uri)
+        folder = _download(client, _model_id(client, model_uri), settings)
+    return rebuild(folder, settings, lms=lms)
+
+
+def rebuild(folder: Path, settings: Settings | None = None, *, lms: MakeLMs = LMs) -> Program:
+    """A program from the files of a model; see `load_program`."""
+    config = json.loads((folder / CONFIG).read_text("utf-8"))
+    made = lms(_as_judged(settings or load_settings(), config))
+    for model, name in config["weights"].items():
+        _install(model, folder / name, made)
+    factory = _factory(folder / config["source"], config["factory"])
+    state = json.loads((folder / STATE).read_text("utf-8"))
+    return Program(restore(factory, Snapshot(state, config["predictors"]), made.by_model), made, config)
+
+
+def _model_id(client: Any, uri: str) -> str:
+    match = _URI.fullmatch(uri)
+    if match is None:
+        raise TrackingError(
+            f"{uri!r} is no model. Give models:/NAME@champion, models:/NAME/VERSION or models:/MODEL_ID."
+        )
+    if match["id"]:
+        return match["id"]
+    if match["alias"]:
+        version = client.get_model_version_by_alias(match["name"], match["alias"])
+    else:
+        version = client.get_model_version(match["name"], match["version"])
+    found = version.tags.get("cascade.model_id")
+    if not found:
+        raise TrackingError(f"{uri!r} was not registered by cascade: it has no tag cascade.model_id.")
+    return str(found)
+
+
+def _download(client: Any, model_id: str, settings: Settings) -> Path:
+    """The model's small files; weights only where the store of weights does not hold them yet."""
+    from mlflow.artifacts import download_artifacts
+
+    folder = settings.home / "programs" / model_id
+    root = f"{client.get_logged_model(model_id).artifact_location.rstrip('/')}/artifacts"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+
+    def fetch(name: str, into: str) -> None:
+        download_artifacts(artifact_uri=f"{root}/{name}", dst_path=into, tracking_uri=settings.tracking_uri)
+
+    if not folder.exists():
+        draft = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
+        fetch(CONFIG, str(draft))
+        for name in (STATE, json.loads((draft / CONFIG).read_text("utf-8"))["source"]):
+            fetch(name, str(draft))
+        with contextlib.suppress(OSError):
+            draft.rename(folder)
+        shutil.rmtree(draft, ignore_errors=True)
+    for model, name in json.loads((folder / CONFIG).read_text("utf-8"))["weights"].items():
+        if not _stored(LMs(settings), model) and not (folder / name).exists():
+            fetch(name, str(folder))
+    return folder
+
+
+def _as_judged(settings: Settings, config: Mapping[str, Any]) -> Settings:
+    """Settings under which every name means the model it meant when the program was judged.
+
+    Options, such as an endpoint, are taken from whatever name has the same model today.
+    """
+    specs = dict(settings.lm)
+    for name, model in config["lms"].items():
+        if settings.lm_named(name).model != model:
+            specs[name] = next((spec for spec in settings.lm.values() if spec.model == model), LMSpec(model))
+    return replace(settings, lm=specs, **config["settings"])
+
+
+def _factory(source: Path, name: str) -> Callable[[], Any]:
+    """The factory, from its file under a name made from the content: no other program's file has that name."""
+    module = f"cascade_program_{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}"
+    found = sys.modules.get(module) or import_file(source, module)
+    try:
+        factory: Callable[[], Any] = attrgetter(name)(found)
+    except AttributeError:
+        raise ExperimentError(f"{source} defines no {name!r}, the factory of the program.") from None
+    return factory
+
+
+def _stored(lms: LMs, model: str) -> bool:
+    try:
+        lms.models.path(model)
+    except ModelError:
+        return False
+    return True
+
+
+def _install(model: str, file: Path, lms: LMs) -> None:
+    """Put weights into the local store under the name that their content gives them."""
+    if _stored(lms, model):
+        return
+    models, digest = lms.models, hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+    wanted = model.removeprefix("embedded/")
+    base, _, expected = wanted.rpartition("-")
+    if digest != expected:
+        raise ModelError(f"The weights {file} of {model!r} are damaged: they are {digest}. Delete them and load again.")
+    models.folder.mkdir(parents=True, exist_ok=True)
+    copy = models.folder / f".{file.name}.{os.getpid()}"
+    shutil.copyfile(file, copy)
+    if (name := models.add(copy, base=base, recipe=f"loaded-{digest}")) != wanted:
+        raise ModelError(f"Weights {model!r} were stored as {name!r}. Train them again.")

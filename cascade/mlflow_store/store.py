@@ -1,0 +1,149 @@
+"""MLflow's store, reached quickly or not at all.
+
+MLflow waits minutes for a server or database that is down, prints where it has nothing to say, and keeps its state in
+globals. Invariant: nothing global of MLflow is set (no tracking URI, no active run), a store that is down is noticed
+within seconds, and no password of a URI is ever shown.
+"""
+
+import contextlib
+import logging
+import os
+import re
+import socket
+import sqlite3
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from cascade.errors import TrackingError
+
+ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_UV_AUTO_DETECT": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+}
+"""Defaults for MLflow; what is set outside wins."""
+PATIENCE = 5.0
+"""Seconds in which a store must show that it is there."""
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+
+def connect(uri: str) -> Any:
+    """An `MlflowClient` for a store that answers; raises whatever kept it from answering."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    _knock(uri)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextlib.contextmanager
+def reaching(uri: str, doing: str, consequence: str) -> Iterator[None]:
+    """Turn every failure inside into a `TrackingError` of one line, and keep MLflow and its database quiet.
+
+    Args:
+        doing: such as `could not be written`.
+        consequence: a sentence: what was lost, and what to do.
+    """
+    try:
+        with _quiet():
+            yield
+    except TrackingError:
+        raise
+    except Exception as error:
+        reason = redact(" ".join(str(error).split()) or type(error).__name__)[:300].rstrip(".")
+        raise TrackingError(f"MLflow at {redact(uri)!r} {doing}: {reason}. {consequence}") from error
+
+
+def redact(text: str) -> str:
+    """The text without user names and passwords in URIs.
+
+    >>> redact("postgresql://me:secret@db/mlflow")
+    'postgresql://***@db/mlflow'
+    """
+    return re.sub(r"(\w://)[^/\s@]+@", r"\1***@", text)
+
+
+def plain_source(source: str) -> str:
+    """Where data came from, without user, password and query: a signed URL is a key.
+
+    >>> plain_source("https://me:pw@host/a.csv?signature=1")
+    'https://host/a.csv'
+    """
+    if "://" not in source:
+        return source
+    parts = urlsplit(source)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The database file of a SQLite URI, else None."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0]).resolve()
+
+
+def experiment_id(client: Any, uri: str, name: str) -> str:
+    """The experiment's id; it is created when it is not there, also when another process does so at once."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=_artifacts(uri, name)))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        raise TrackingError(
+            f"Experiment {name!r} was deleted in MLflow at {redact(uri)!r}. "
+            f"Bring it back with `mlflow experiments restore -x {found.experiment_id}`."
+        )
+    return str(found.experiment_id)
+
+
+def _artifacts(uri: str, name: str) -> str | None:
+    """Beside a SQLite database, not in whatever folder this process was started; else as the server decides."""
+    path = sqlite_path(uri)
+    return (path.parent / "mlruns" / name).as_uri() if path else None
+
+
+def _knock(uri: str) -> None:
+    if uri.startswith(("http://", "https://")):
+        import requests
+
+        requests.get(f"{uri.rstrip('/')}/health", timeout=PATIENCE)
+    elif path := sqlite_path(uri):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE)) as connection:
+            connection.execute("PRAGMA schema_version").fetchone()
+    else:
+        parts = urlsplit(uri)
+        port = parts.port or _PORTS.get(parts.scheme.partition("+")[0])
+        if parts.hostname and port:
+            socket.create_connection((parts.hostname, port), timeout=PATIENCE).close()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
+    levels = [logger.level for logger in loggers]
+    import mlflow.utils.logging_utils  # noqa: F401 - it sets levels when it is first imported, so before ours
+
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,58 @@
+"""The one look at test: dev selects, test proves.
+
+Invariant: every look is written down before it is taken, and a result says which look at its split it was.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from cascade.comparison import compare
+from cascade.decision import proven
+from cascade.journal import Journal
+from cascade.recording import test_metrics
+from cascade.result import StageResult, Test
+from cascade.session import Session
+
+
+def look_at_test(session: Session, best: StageResult) -> Test:
+    """Evaluate baseline and best on test and compare them, paired, at the plateau's confidence.
+
+    Raises:
+        BudgetSpent: what was kept back did not suffice.
+    """
+    baseline, data, plateau = session.results[0], session.prepared.data, session.prepared.experiment.plateau
+    looks = _count_look(session.prepared.settings.home / "looks" / f"{data.test.fingerprint}.txt", session.journal)
+    before = session.evaluate(baseline.program, data.test, "test of the baseline")
+    after = before if best is baseline else session.evaluate(best.program, data.test, f"test of {best.name}")
+    comparison = compare(
+        after.scores,
+        before.scores,
+        groups=data.test.groups,
+        confidence=plateau.confidence,
+        margin=plateau.equivalence_margin,
+    )
+    test = Test(before, after, comparison, proven(comparison), looks)
+    _note_on_stages(session.journal, test, best)
+    return test
+
+
+def _note_on_stages(journal: Journal, test: Test, best: StageResult) -> None:
+    figures = test_metrics(test)
+    for record in journal.stages():
+        prefix = "test" if record.folder == best.name else "baseline_test" if record.number == 0 else ""
+        if prefix:
+            own = {f"test_{key}": figures[f"{prefix}_{key}"] for key in ("score", "ci_low", "ci_high")}
+            journal.write_stage(dataclasses.replace(record, test_metrics=own))
+
+
+def _count_look(path: Path, journal: Journal) -> int:
+    """Write down that this run looks at the split; returns how many runs have."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    entry = f"{journal.run.experiment} {journal.run.id}"
+    with path.open("a+", encoding="utf-8") as file:
+        file.seek(0)
+        runs = file.read().splitlines()
+        if entry not in runs:
+            file.write(entry + "\n")
+            runs.append(entry)
+    return len(runs)

@@ -1,0 +1,153 @@
+"""From results to the journal: the figures under the names that MLflow and other tools read.
+
+Invariant: this is the only place where a result gets its logged names.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from cascade.check import Prepared
+from cascade.comparison import score_interval
+from cascade.decision import proof
+from cascade.discover import source_file
+from cascade.evaluation import Evaluation
+from cascade.experiment import Stage
+from cascade.journal import Journal, RunRecord, StageRecord, new_id
+from cascade.program import Snapshot, prompts, prompts_diff
+from cascade.result import StageResult, Test
+from cascade.spending import Spent
+from cascade.stage import Candidate
+
+
+def run_record(prepared: Prepared) -> RunRecord:
+    """The record of a run that begins now."""
+    experiment, data = prepared.experiment, prepared.data
+    splits = {
+        split.name: {
+            "rows": len(split),
+            "fingerprint": split.fingerprint,
+            "fields": sorted(split.rows[0]),
+            "source": f"datasets/{data.name}/{split.name}.jsonl",
+        }
+        for split in data
+    }
+    return RunRecord(
+        id=new_id(),
+        experiment=prepared.name,
+        hypothesis=experiment.hypothesis,
+        signature=prepared.signature,
+        parts=prepared.parts,
+        dataset=f"{data.name}@{data.fingerprint}",
+        splits=splits,
+        factory={"name": experiment.program.__name__, "source": str(source_file(experiment))},
+        inputs=data.train.inputs,
+        outputs=prepared.outputs,
+        lms=prepared.settings.describe(),
+        params=prepared.params(),
+        git_sha=prepared.git_sha,
+        started=time.time(),
+    )
+
+
+def write_stage(
+    journal: Journal, number: int, result: StageResult, *, stage: Stage | None, incumbent: Snapshot | None,
+    candidates: list[Candidate], started: float,
+) -> StageRecord:  # fmt: skip
+    """Write a stage's files, its record last."""
+    name = result.name.split("-", 1)[1]
+    folder = result.name
+    if result.taken and result.dev:
+        journal.write(f"{folder}/program.json", dict(result.taken.state))
+        journal.write(f"{folder}/prompts.md", prompts(result.taken))
+        journal.write(f"{folder}/prompts.diff.md", prompts_diff(incumbent or result.taken, result.taken))
+        journal.write(f"{folder}/examples.json", result.dev.table())
+    if stage:
+        journal.write(f"{folder}/candidates.jsonl", [vars(candidate) for candidate in candidates])
+    decision = result.decision
+    if decision:
+        journal.write(f"{folder}/decision.json", decision.to_json(result.spent.to_json()))
+    record = StageRecord(
+        number,
+        name,
+        result.lever,
+        result.status,  # type: ignore[arg-type]
+        params={**(stage.describe() if stage else {"optimizer": "none"}), "lever": result.lever},
+        metrics={**dev_metrics(result), **result.spent.to_json()},
+        verdict=str(decision.verdict or "") if decision else "",
+        kept=str(decision.kept) if decision else ("new" if number == 0 else ""),
+        next=str(decision.next) if decision else ("continue" if number == 0 else ""),
+        reason=decision.reason if decision else result.error,
+        lms=dict(result.taken.lms) if result.taken else {},
+        started=started or time.time(),
+        ended=time.time(),
+    )
+    journal.write_stage(record)
+    return record
+
+
+def decisions(results: Sequence[StageResult]) -> list[dict[str, Any]]:
+    """`decisions.json`: the decision after each stage that ran."""
+    return [
+        {"stage": result.name} | result.decision.to_json(result.spent.to_json())
+        for result in results
+        if result.decision
+    ]
+
+
+def dev_metrics(result: StageResult) -> dict[str, float]:
+    """Dev score, gain against the anchor, and latency, each with its interval."""
+    values: dict[str, float] = {}
+    if result.dev and result.interval:
+        values |= {
+            "dev_score": result.dev.mean,
+            "dev_ci_low": result.interval.low,
+            "dev_ci_high": result.interval.high,
+            "latency_p50": result.dev.latency(0.5),
+            "latency_p95": result.dev.latency(0.95),
+        }
+    if (decision := result.decision) and decision.interval and decision.gain is not None:
+        values |= {"gain": decision.gain, "gain_ci_low": decision.interval.low, "gain_ci_high": decision.interval.high}
+    return values
+
+
+def test_metrics(test: Test) -> dict[str, float]:
+    """Scores of best and baseline on test and their difference, each with its interval."""
+    low_high = test.comparison.interval
+    confidence = low_high.confidence
+    return {
+        **_with_interval("test", test.best, confidence),
+        **_with_interval("baseline_test", test.baseline, confidence),
+        "test_gain": test.comparison.gain,
+        "test_gain_ci_low": low_high.low,
+        "test_gain_ci_high": low_high.high,
+    }
+
+
+def test_document(test: Test) -> dict[str, Any]:
+    """The look at test, for `run.json`."""
+    comparison = test.comparison
+    return {
+        "gain": comparison.gain,
+        "interval": [comparison.interval.low, comparison.interval.high],
+        "confidence": comparison.interval.confidence,
+        "n": comparison.n,
+        "minimum_detectable_gain": comparison.minimum_detectable_gain,
+        "proven": test.proven,
+        "looks": test.looks,
+    }
+
+
+def summary(best: str, dev: float, baseline_dev: float, test: Test | None, spent: Spent) -> str:
+    """The run in two sentences."""
+    selected = f"Best: {best}, dev {baseline_dev:.1%} → {dev:.1%} (selected on dev)."
+    if test is None:
+        return f"{selected} Not judged on test. {spent.lm_calls} LM calls."
+    scores = f"test {test.baseline.mean:.1%} → {test.best.mean:.1%}"
+    looked = f", look {test.looks} at this test split" if test.looks > 1 else ""
+    return f"{selected} {scores}, {proof(test.comparison)}{looked}. {spent.lm_calls} LM calls."
+
+
+def _with_interval(name: str, evaluation: Evaluation, confidence: float) -> dict[str, float]:
+    interval = score_interval(evaluation.scores, groups=evaluation.split.groups, confidence=confidence)
+    return {f"{name}_score": evaluation.mean, f"{name}_ci_low": interval.low, f"{name}_ci_high": interval.high}

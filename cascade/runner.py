@@ -1,0 +1,263 @@
+"""The loop: baseline, stages, decisions, one look at test.
+
+    evaluate the baseline on dev
+    each stage: optimize(incumbent) → evaluate on dev → compare with the anchor → decide
+    evaluate baseline and best on test, once, from what the budget kept back for it
+
+Invariant: whatever ends the run, what was paid for is in the ledger, what was found is in the journal, and a run that
+ends by its budget still ends with a judged result. Going on with an interrupted run is running it again: the ledger
+gives the same answers at no cost.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cascade.check import Prepared, build_program
+from cascade.comparison import Verdict, compare, corrected, score_interval
+from cascade.decision import Ahead, Evidence, Kept, Next, Standing, decide
+from cascade.errors import BudgetSpent, CascadeError, Interrupted
+from cascade.evaluation import Evaluation
+from cascade.experiment import Stage
+from cascade.journal import Journal, Status, Tracker, interrupted
+from cascade.lm.gateway import Gateway, installed
+from cascade.lm.ledger import Ledger
+from cascade.lm.meter import Meter
+from cascade.program import snapshot
+from cascade.progress import Progress, Silent
+from cascade.proving import look_at_test
+from cascade.recording import decisions, run_record, summary, test_document, test_metrics, write_stage
+from cascade.result import Result, StageResult, Test
+from cascade.session import Session, alone, interruptible
+from cascade.spending import Spent
+from cascade.stage import Bench, best_so_far, optimize
+
+
+def execute(
+    prepared: Prepared,
+    *,
+    tracker: Tracker | None = None,
+    progress: Progress | None = None,
+    new: bool = False,
+    fresh: bool = False,
+) -> Result:
+    """Run an experiment to its end, or go on with one that was interrupted.
+
+    Args:
+        tracker: is shown the journal after each stage; None keeps the run local.
+        progress: is told what happens; None is nobody.
+        new: start over although an interrupted run of the same definition exists.
+        fresh: pay for every answer again, whatever the ledger holds.
+
+    Raises:
+        CascadeError: the baseline cannot be judged, or the same experiment runs elsewhere.
+        Interrupted: Ctrl-C or SIGTERM; running again goes on.
+    """
+    home, progress = prepared.settings.home, progress or Silent()
+    with alone(home / "locks" / f"{prepared.name}.lock", prepared.name):
+        earlier = None if new else interrupted(home, prepared.name, prepared.signature)
+        journal = earlier or Journal.create(home, run_record(prepared))
+        record = journal.update(status="running", pid=os.getpid(), ended=None, params=prepared.params())
+        meter = Meter(prepared.experiment.budget, before=Spent.from_json(record.spent) if record.spent else None)
+        session = Session(prepared, journal, meter, tracker, progress)
+        session.spent_by_stage = {name: Spent.from_json(spent) for name, spent in record.spent_by_stage.items()}
+        progress.begin(prepared, journal, meter, resumed=earlier is not None)
+        return _guarded(session, fresh)
+
+
+def _guarded(session: Session, fresh: bool) -> Result:
+    """Run with everything in place, and leave a journal that says how it ended."""
+    ledger = Ledger(session.prepared.settings.home / "ledger.db")
+    gateway = Gateway(ledger, session.meter, session.prepared.lms.identity, fresh=fresh)
+    try:
+        with interruptible(session.meter), installed(gateway), session.configured():
+            session.publish()
+            return _cascade(session)
+    except BaseException as error:
+        ended: Status = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"
+        session.journal.update(status=ended, ended=time.time(), summary=f"{ended}: {error}")
+        raise
+    finally:
+        ledger.close()
+        session.prepared.lms.close()
+        session.publish()
+
+
+@dataclass(frozen=True)
+class _Position:
+    """Where the cascade stands between two stages."""
+
+    incumbent: StageResult
+    anchor: StageResult
+    standing: Standing
+
+
+def _cascade(session: Session) -> Result:
+    baseline = _baseline(session)
+    dev = _judged(baseline)
+    position = _Position(baseline, baseline, Standing(dev.mean, dev.serving_cost))
+    status: str = "completed"
+    waiting = [(number, stage) for number, stage in enumerate(session.prepared.experiment.stages, 1)]
+    skipped: set[str] = set()
+    for number, stage in waiting:
+        if stage.name in skipped:
+            _record(session, number, _skipped(number, stage), stage=stage)
+            continue
+        ahead = [(later.name, later.lever) for _, later in waiting[number:] if later.name not in skipped]
+        result, position = _run_stage(session, number, stage, position, ahead)
+        if decision := result.decision:
+            skipped |= set(decision.skipped)
+            status = decision.status or "completed" if decision.next is Next.STOP else status
+    return _finish(session, status, position.incumbent)
+
+
+def _baseline(session: Session) -> StageResult:
+    name, started, prepared = "0-baseline", time.time(), session.prepared
+    program = build_program(prepared.experiment)
+    with session.accounted(name):
+        dev = session.evaluate(program, prepared.data.dev, name)
+    session.per_example = dev.per_example
+    result = StageResult(name, "none", "done", session.spent_by_stage[name], program, snapshot(program), dev)
+    return _record(session, 0, _with_interval(session, result), started=started)
+
+
+def _run_stage(
+    session: Session, number: int, stage: Stage, position: _Position, ahead: Sequence[Ahead]
+) -> tuple[StageResult, _Position]:
+    name, started, before = f"{number}-{stage.name}", time.time(), position.incumbent
+    bench = Bench(lambda candidate: session.progress.tick(f"candidate {candidate.score:.1%} on {candidate.n}"))
+    program, dev, failure, cap = None, None, "", ""
+    paid = session.spent_by_stage.get(name, Spent())
+    with session.accounted(name):
+        try:
+            program, cap = _search(session, stage, name, before, bench)
+            if snapshot(program).digest != _digest(before):
+                with session.meter.holding(session.judging(session.prepared.data.test, session.prepared.data.test)):
+                    dev = session.evaluate(program, session.prepared.data.dev, name)
+        except BudgetSpent as error:
+            failure = cap = f"the budget ended before the program was judged ({error})"
+        except CascadeError as error:
+            failure = str(error)
+    spent = session.spent_by_stage[name]
+    evidence = _evidence(session, stage, position, dev, failure)
+    decision, standing = decide(
+        replace(evidence, cost=(spent - paid).cost_usd),
+        position.standing,
+        session.prepared.experiment.plateau,
+        ahead=ahead,
+        target=session.prepared.experiment.target,
+        budget_spent=f"the budget is spent ({cap})" if cap else None,
+    )
+    result = StageResult(name, stage.lever, "failed" if failure else "done", spent, decision=decision, error=failure)
+    if not failure:
+        result = _with_interval(
+            session, replace(result, program=program, taken=snapshot(program), dev=dev or before.dev)
+        )
+    _record(session, number, result, stage=stage, bench=bench, incumbent=before, started=started)
+    incumbent = result if decision.kept is Kept.NEW else before
+    anchor = result if decision.verdict is Verdict.BETTER else position.anchor
+    return result, _Position(incumbent, anchor, standing)
+
+
+def _search(session: Session, stage: Stage, name: str, incumbent: StageResult, bench: Bench) -> tuple[Any, str]:
+    """The stage's program; when the budget ends the search, the best candidate so far and the cap that was reached."""
+    data, workshop = session.prepared.data, session.workshop(name)
+    session.progress.step(name, stage.optimizer.__name__)
+    try:
+        with session.meter.holding(session.judging(data.dev, data.test, data.test)):
+            program = optimize(stage, incumbent.program, workshop, bench)
+            session.meter.check()
+            return program, ""
+    except BudgetSpent as error:
+        return best_so_far(bench, incumbent.program, workshop), str(error)
+
+
+def _evidence(session: Session, stage: Stage, position: _Position, dev: Evaluation | None, failure: str) -> Evidence:
+    bare = Evidence(stage.name, stage.lever, stage.aim, stage.margin, unchanged=True)
+    if failure:
+        return replace(bare, unchanged=False, failed=failure)
+    if dev is None:
+        return bare
+    plateau, groups = session.prepared.experiment.plateau, session.prepared.data.dev.groups
+    confidence = corrected(plateau.confidence, len(session.prepared.experiment.stages))
+    against_anchor, against_incumbent = (
+        compare(
+            dev.scores, _judged(other).scores, groups=groups, confidence=confidence, margin=plateau.equivalence_margin
+        )
+        for other in (position.anchor, position.incumbent)
+    )
+    return replace(
+        bare,
+        unchanged=False,
+        against_anchor=against_anchor,
+        against_incumbent=against_incumbent,
+        dev_score=dev.mean,
+        serving_cost=dev.serving_cost,
+    )
+
+
+def _skipped(number: int, stage: Stage) -> StageResult:
+    return StageResult(
+        f"{number}-{stage.name}", stage.lever, "skipped", Spent(), error="skipped by an earlier decision"
+    )
+
+
+def _record(  # noqa: PLR0913 - a stage's files come from all of these
+    session: Session,
+    number: int,
+    result: StageResult,
+    *,
+    stage: Stage | None = None,
+    bench: Bench | None = None,
+    incumbent: StageResult | None = None,
+    started: float | None = None,
+) -> StageResult:
+    candidates = bench.candidates if bench else []
+    before = incumbent.taken if incumbent else None
+    write_stage(session.journal, number, result, stage=stage, incumbent=before, candidates=candidates, started=started)
+    session.results.append(result)
+    session.progress.stage_ended(result)
+    session.publish()
+    return result
+
+
+def _finish(session: Session, status: str, best: StageResult) -> Result:
+    test: Test | None = None
+    with suppress(BudgetSpent), session.accounted("test"):
+        test = look_at_test(session, best)
+    spent, baseline = session.meter.spent, session.results[0]
+    text = summary(best.name, _judged(best).mean, _judged(baseline).mean, test, spent)
+    session.journal.write("decisions.json", decisions(session.results))
+    record = session.journal.update(
+        status=status,
+        ended=time.time(),
+        best_stage=best.name,
+        proven=test.proven if test else None,
+        summary=text,
+        metrics={**spent.to_json(), **(test_metrics(test) if test else {})},
+        test=test_document(test) if test else {},
+    )
+    result = Result(
+        session.prepared.name, record.id, record.status, tuple(session.results), best, test, spent,
+        str(session.journal.folder), text,
+    )  # fmt: skip
+    session.progress.end(result)
+    return result
+
+
+def _with_interval(session: Session, result: StageResult) -> StageResult:
+    dev, confidence = _judged(result), session.prepared.experiment.plateau.confidence
+    return replace(result, interval=score_interval(dev.scores, groups=dev.split.groups, confidence=confidence))
+
+
+def _judged(result: StageResult) -> Evaluation:
+    if result.dev is None:
+        raise CascadeError(f"Stage {result.name!r} has no evaluation on dev.")
+    return result.dev
+
+
+def _digest(result: StageResult) -> str:
+    return result.taken.digest if result.taken else ""

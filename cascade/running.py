@@ -1,0 +1,44 @@
+"""`cascade.run`: settings, runner and MLflow put together.
+
+Invariant: nothing is decided here; a caller that wants other parts puts them together in the same few lines.
+"""
+
+from cascade.check import prepare
+from cascade.experiment import Experiment
+from cascade.journal import Tracker
+from cascade.lm.lms import LMs
+from cascade.mlflow_store import MlflowTracker
+from cascade.result import Result
+from cascade.runner import Progress, execute
+from cascade.settings import Settings, load_settings
+
+
+def run(
+    experiment: Experiment,
+    *,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+    new: bool = False,
+    fresh: bool = False,
+) -> Result:
+    """Run an experiment and log it to MLflow.
+
+    Args:
+        settings: default: those of the project around the working directory.
+        progress: is told what happens; default: nobody.
+        new: start over although an interrupted run of the same definition exists.
+        fresh: ask the models again, whatever the ledger holds.
+
+    Raises:
+        DefinitionError: something is wrong that was found before anything was spent.
+        CascadeError: the baseline cannot be judged, or the experiment runs elsewhere already.
+        Interrupted: Ctrl-C or SIGTERM; running again goes on.
+    """
+    settings = settings or load_settings()
+    prepared = prepare(experiment, settings)
+    return execute(prepared, tracker=tracker(settings, prepared.lms), progress=progress, new=new, fresh=fresh)
+
+
+def tracker(settings: Settings, lms: LMs) -> Tracker:
+    """The MLflow tracker that settings ask for, with the embedded weights at hand."""
+    return MlflowTracker(settings.tracking_uri, weights=lms.weights, model_prefix=settings.model_prefix)

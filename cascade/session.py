@@ -1,0 +1,146 @@
+"""What the steps of one run share: the journal, the meter, who watches, and who else must not run now.
+
+Invariant: what is spent is booked on a stage in the journal, also when the stage is stopped in the middle.
+"""
+
+import fcntl
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dspy
+
+from cascade.check import Prepared
+from cascade.dataset import Split
+from cascade.errors import CascadeError, TrackingError
+from cascade.evaluation import Evaluation, Outcome, evaluate
+from cascade.journal import Journal, Tracker
+from cascade.lm.meter import Meter
+from cascade.progress import Progress
+from cascade.result import StageResult
+from cascade.spending import Spent
+from cascade.stage import Workshop
+
+_MANY = 1_000_000
+
+
+@dataclass
+class Session:
+    """One run under way.
+
+    Args:
+        per_example: what judging one example takes, as the baseline showed.
+        results: stages that ended, in order.
+    """
+
+    prepared: Prepared
+    journal: Journal
+    meter: Meter
+    tracker: Tracker | None
+    progress: Progress
+    spent_by_stage: dict[str, Spent] = field(default_factory=dict)
+    results: list[StageResult] = field(default_factory=list)
+    per_example: Spent = field(default_factory=Spent)
+
+    def publish(self) -> None:
+        """Show the journal to the tracker; what cannot be sent now is sent later."""
+        if self.tracker:
+            try:
+                self.tracker.publish(self.journal)
+            except TrackingError as error:
+                self.progress.warn(str(error))
+
+    @contextmanager
+    def accounted(self, name: str) -> Iterator[None]:
+        """Book what is spent inside on the stage `name`."""
+        before, earlier = self.meter.spent, self.spent_by_stage.get(name, Spent())
+        try:
+            yield
+        finally:
+            self.meter.drain()
+            self.spent_by_stage[name] = earlier + (self.meter.spent - before)
+            booked = {stage: spent.to_json() for stage, spent in self.spent_by_stage.items()}
+            self.journal.update(spent=self.meter.spent.to_json(), spent_by_stage=booked)
+
+    def evaluate(self, program: Any, split: Split, name: str) -> Evaluation:
+        """Evaluate a program, ticking an example at a time."""
+        self.progress.step(name, split.name, len(split))
+
+        def tick(outcome: Outcome) -> None:
+            self.progress.tick(f"{outcome.id}: {outcome.error}" if outcome.error else "")
+
+        prepared = self.prepared
+        return evaluate(program, split, prepared.experiment.metric, threads=prepared.lms.threads, on_outcome=tick)
+
+    def judging(self, *splits: Split) -> Spent:
+        """What evaluating once on each of `splits` will take; tokens and dollars doubled, because demos are longer."""
+        one, examples = self.per_example, sum(map(len, splits))
+        return Spent(
+            lm_calls=one.lm_calls * examples,
+            input_tokens=2 * one.input_tokens * examples,
+            output_tokens=2 * one.output_tokens * examples,
+            cost_usd=2 * (one.cost_usd or 0.0) * examples,
+            seconds=one.seconds * examples / self.prepared.lms.threads,
+        )
+
+    def workshop(self, name: str) -> Workshop:
+        """What the stage `name` works with; its optimizer prints into the journal."""
+        prepared, experiment = self.prepared, self.prepared.experiment
+        return Workshop(
+            factory=experiment.program,
+            metric=experiment.metric,
+            train=prepared.data.train,
+            lms=prepared.lms,
+            seed=prepared.settings.seed,
+            log=self.journal.folder / name / "optimizer.log",
+        )
+
+    @contextmanager
+    def configured(self) -> Iterator[None]:
+        """DSPy's settings for the run; the user's own come back afterwards."""
+        lms = self.prepared.lms
+        lms.watch(self.meter, lambda step, steps, loss: self.progress.tick(f"training {step}/{steps}, loss {loss:.2f}"))
+        with dspy.context(
+            lm=lms["task"], adapter=lms.adapter, num_threads=lms.threads, max_errors=_MANY, disable_history=True
+        ):
+            yield
+
+
+@contextmanager
+def alone(path: Path, name: str) -> Iterator[None]:
+    """Hold the experiment's lock; the kernel frees it when the process dies.
+
+    Raises:
+        CascadeError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise CascadeError(f"Experiment {name!r} is running already. Wait for it, or end it.") from None
+        yield
+
+
+@contextmanager
+def interruptible(meter: Meter) -> Iterator[None]:
+    """Ctrl-C and SIGTERM: once, finish what is in flight and save; twice, stop at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: Any) -> None:
+        if meter.interrupted:
+            raise KeyboardInterrupt
+        meter.interrupt("interrupted; run again to go on")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

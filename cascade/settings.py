@@ -1,0 +1,180 @@
+"""What is read from outside: `[tool.cascade]` in pyproject.toml, overridden by `CASCADE_<NAME>`.
+
+Invariant: this is the only module that reads the environment, and settings never hold a key. An LM is a
+name for a model string and options; its key stays in the environment, where the provider's client finds it.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cascade.errors import SettingsError
+
+EMBEDDED = "embedded/smollm2-135m"
+ROLES = ("task", "prompt", "teacher", "student")
+"""LM names that optimizers ask for; programs may ask for more, such as `local` and `cloud`."""
+
+_FIELDS = ("home", "lm", "threads", "force_format", "deterministic", "model_prefix", "seed")
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+@dataclass(frozen=True)
+class LMSpec:
+    """A model by name: a DSPy model string and the options of `dspy.LM`.
+
+    >>> LMSpec.parse("openai/gpt-5-mini").model
+    'openai/gpt-5-mini'
+    >>> LMSpec.parse({"model": "openai/qwen", "api_base": "http://localhost:8000/v1"}).options
+    {'api_base': 'http://localhost:8000/v1'}
+    """
+
+    model: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, value: object, *, place: str = "lm") -> "LMSpec":
+        """A model string or a table with `model` and options; raises `SettingsError`."""
+        if isinstance(value, LMSpec):
+            return value
+        if isinstance(value, str):
+            value = {"model": value}
+        if not isinstance(value, Mapping) or not isinstance(value.get("model"), str) or "/" not in value["model"]:
+            raise SettingsError(
+                f"{place} = {value!r} is no model. Give a string like 'openai/gpt-5-mini' or '{EMBEDDED}', "
+                "or a table with `model` and options."
+            )
+        options = {name: option for name, option in value.items() if name != "model"}
+        if "api_key" in options:
+            raise SettingsError(
+                f"{place} holds an api_key. Keys are never written into settings: remove it and set the "
+                "provider's environment variable, such as OPENAI_API_KEY."
+            )
+        return cls(value["model"], options)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it runs in this process, without a key."""
+        return self.model.startswith("embedded/")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where things are and which LMs are meant by which name.
+
+    Args:
+        project: folder that holds `experiments/` and `datasets/`.
+        home: state: ledger, journals, weights, locks.
+        tracking_uri: MLflow's store.
+        lm: LM specs by name; `default` is used for every name that is not there.
+        threads: examples evaluated at once; None chooses by LM.
+        force_format: embedded models answer under a grammar made from the signature's output fields.
+        deterministic: embedded models answer the same at temperature 0 whatever else runs; False is faster
+            under concurrency and may answer differently between runs.
+        model_prefix: put before an experiment's name in MLflow's model registry.
+        seed: of everything that draws; at least 1, because MIPROv2 reads 0 as "none given".
+    """
+
+    project: Path
+    home: Path
+    tracking_uri: str
+    lm: Mapping[str, LMSpec] = field(default_factory=dict)
+    threads: int | None = None
+    force_format: bool = True
+    deterministic: bool = True
+    model_prefix: str = ""
+    seed: int = 1
+
+    def lm_named(self, name: str) -> LMSpec:
+        """The spec that `name` means; the embedded model where nothing is set."""
+        return self.lm.get(name) or self.lm.get("default") or LMSpec(EMBEDDED)
+
+    def describe(self) -> dict[str, str]:
+        """LM model strings by name, for params and reports: names only, never keys."""
+        names = dict.fromkeys((*ROLES, *(name for name in self.lm if name != "default")))
+        return {name: self.lm_named(name).model for name in names}
+
+
+def load_settings(project: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings of the project around `project` (default: the working directory).
+
+    Raises:
+        SettingsError: an unknown name, a value of the wrong kind, or a malformed pyproject.toml.
+    """
+    environ = os.environ if environ is None else environ
+    project = find_project(project or Path.cwd())
+    table = {**_read_pyproject(project / "pyproject.toml"), **_read_environ(environ)}
+    home = project / Path(str(table.get("home", ".cascade"))).expanduser()
+    return Settings(
+        project=project,
+        home=home,
+        tracking_uri=environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project / 'mlflow.db'}",
+        lm=_lms(table.get("lm", {}), environ),
+        threads=_integer(table, "threads"),
+        force_format=_boolean(table, "force_format"),
+        deterministic=_boolean(table, "deterministic"),
+        model_prefix=str(table.get("model_prefix", "")),
+        seed=_integer(table, "seed") or 1,
+    )
+
+
+def find_project(start: Path) -> Path:
+    """The nearest folder at or above `start` with an `experiments` folder, else `start` itself."""
+    start = start.resolve()
+    return next((folder for folder in (start, *start.parents) if (folder / "experiments").is_dir()), start)
+
+
+def _read_pyproject(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        table = tomllib.loads(path.read_text("utf-8")).get("tool", {}).get("cascade", {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}.") from None
+    for name in table:
+        if name not in _FIELDS:
+            raise SettingsError(
+                f"[tool.cascade] in {path} has an unknown setting {name!r}. Known: {', '.join(_FIELDS)}."
+            )
+    return dict(table)
+
+
+def _read_environ(environ: Mapping[str, str]) -> dict[str, Any]:
+    names = {f"CASCADE_{name.upper()}": name for name in _FIELDS if name != "lm"}
+    return {names[key]: value for key, value in environ.items() if key in names and value}
+
+
+def _lms(table: object, environ: Mapping[str, str]) -> dict[str, LMSpec]:
+    table = {"default": table} if isinstance(table, str) or (isinstance(table, Mapping) and "model" in table) else table
+    if not isinstance(table, Mapping):
+        raise SettingsError(f"[tool.cascade] lm = {table!r} is no model string and no table of names.")
+    specs = {name: LMSpec.parse(value, place=f"[tool.cascade.lm] {name}") for name, value in table.items()}
+    if model := environ.get("CASCADE_LM"):
+        specs = {"default": LMSpec.parse(model, place="CASCADE_LM")}
+    for key, model in environ.items():
+        if key.startswith("CASCADE_LM_") and model:
+            specs[key.removeprefix("CASCADE_LM_").lower()] = LMSpec.parse(model, place=key)
+    return specs
+
+
+def _boolean(table: Mapping[str, Any], name: str) -> bool:
+    value = table.get(name, True)
+    text = str(value).lower()
+    if text not in _TRUE + _FALSE:
+        raise SettingsError(f"Setting {name} = {value!r} is neither true nor false.")
+    return text in _TRUE
+
+
+def _integer(table: Mapping[str, Any], name: str) -> int | None:
+    value = table.get(name)
+    if value is None:
+        return None
+    try:
+        number = int(str(value))
+    except ValueError:
+        raise SettingsError(f"Setting {name} = {value!r} is no whole number.") from None
+    if number < 1:
+        raise SettingsError(f"Setting {name} = {number} must be at least 1.")
+    return number

@@ -1,0 +1,228 @@
+"""One stage: an optimizer, given what it asks for by name, started from the incumbent.
+
+Invariant: the incumbent is never touched, and what a stage returns has been rebuilt from its saved state, so that
+what is judged is what can be loaded again.
+"""
+
+import dataclasses
+import logging
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dspy
+from dspy.utils.callback import BaseCallback
+
+from cascade.dataset import Split
+from cascade.errors import CascadeError, StageFailed
+from cascade.experiment import Stage, parameters
+from cascade.lm.lms import LMs
+from cascade.metrics import Metric, for_optimizer
+from cascade.optimizers import TolerantFinetune
+from cascade.program import Snapshot, predictor_lms, restore, snapshot, thawed
+
+VALIDATION_SHARE = 0.3
+"""Of train, carved out for optimizers that take a validation set."""
+_STANDS_IN_FOR: Mapping[type, type] = {dspy.BootstrapFinetune: TolerantFinetune}
+_MANY = 1_000_000
+"""Errors an optimizer may meet: a failing example is data, and only the budget ends a stage."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A program that an optimizer tried, on its own validation examples.
+
+    Args:
+        step: from 0, in the order of trying.
+        score: mean of the optimizer's evaluation, 0 to 1.
+        n: examples it was scored on.
+        state: as in `Snapshot`.
+    """
+
+    step: int
+    score: float
+    n: int
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What stages of one run have in common.
+
+    Args:
+        log: file that takes what optimizers print.
+    """
+
+    factory: Callable[[], Any]
+    metric: Metric
+    train: Split
+    lms: LMs
+    seed: int
+    log: Path
+
+
+@dataclass
+class Bench:
+    """What a running stage leaves behind, also when it is stopped in the middle."""
+
+    on_candidate: Callable[[Candidate], None] = lambda _: None
+    candidates: list[Candidate] = field(default_factory=list)
+
+
+def optimize(stage: Stage, incumbent: Any, workshop: Workshop, bench: Bench | None = None) -> Any:
+    """Run the stage's optimizer on a copy of the incumbent and return the program it made.
+
+    Raises:
+        StageFailed: the optimizer raised, or its result does not survive saving and loading.
+        Stop: budget or Ctrl-C; the candidates so far are in `bench`.
+    """
+    bench = bench or Bench()
+    student = _student(stage, incumbent, workshop)
+    watcher = _Watcher(bench)
+    try:
+        with _printing_to(workshop.log) as errors, dspy.context(callbacks=[*dspy.settings.callbacks, watcher]):
+            optimizer, arguments = build(stage, _supplies(stage, incumbent, workshop))
+            result = optimizer.compile(student, **arguments)
+        if getattr(result, "flag_compilation_error_occurred", False):
+            raise StageFailed(errors[-1] if errors else "A nested optimizer failed.")
+        return _rebuilt(result, incumbent, workshop)
+    except CascadeError as error:
+        raise StageFailed(f"Stage {stage.name!r}: {error}") from error
+    except Exception as error:
+        raise StageFailed(
+            f"Stage {stage.name!r}: {type(error).__name__}: {' '.join(str(error).split())[:500]}"
+        ) from error
+
+
+def build(stage: Stage, supplies: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """A fresh optimizer and the arguments of its `compile`.
+
+    Options of the stage come first; what it does not say is taken from `supplies` by parameter name.
+    """
+    optimizer = _STANDS_IN_FOR.get(stage.optimizer, stage.optimizer)
+    constructor, compile_ = parameters(stage.optimizer)
+    nested = {name: build(inner, supplies)[0] for name, inner in stage.nested().items()}
+    given = {**stage.options, **nested}
+    at_compile = {name for name in given if name in compile_ and name not in constructor}
+    made = {name: value for name, value in supplies.items() if name in constructor}
+    made |= {name: value for name, value in given.items() if name not in at_compile}
+    passed = {name: value for name, value in supplies.items() if name in compile_ and name not in made}
+    passed |= {name: given[name] for name in at_compile}
+    return optimizer(**made), passed
+
+
+def best_so_far(bench: Bench, incumbent: Any, workshop: Workshop) -> Any:
+    """The program of the best candidate, on most examples first; the incumbent where there is none."""
+    best = max(bench.candidates, key=lambda candidate: (candidate.n, candidate.score), default=None)
+    if best is None:
+        return incumbent
+    return _restored(Snapshot(best.state["state"], best.state["lms"]), incumbent, workshop)
+
+
+def carve(train: Split, seed: int) -> tuple[list[Any], list[Any]]:
+    """Split train into what an optimizer learns from and what it validates on; groups stay together."""
+    examples = train.examples()
+    groups = train.groups or train.ids
+    order = sorted(set(groups))
+    random.Random(seed).shuffle(order)
+    wanted, chosen = round(VALIDATION_SHARE * len(examples)), set()
+    for group in order:
+        if sum(owner in chosen for owner in groups) >= wanted:
+            break
+        chosen.add(group)
+    learn = [example for example, owner in zip(examples, groups, strict=True) if owner not in chosen]
+    validate = [example for example, owner in zip(examples, groups, strict=True) if owner in chosen]
+    return learn, validate
+
+
+def _supplies(stage: Stage, incumbent: Any, workshop: Workshop) -> dict[str, Any]:
+    lms = workshop.lms
+    supplies: dict[str, Any] = {
+        "metric": for_optimizer(workshop.metric),
+        "prompt_model": lms["prompt"],
+        "task_model": lms["task"],
+        "reflection_lm": lms["prompt"],
+        "num_threads": lms.threads,
+        "seed": workshop.seed,
+        "max_errors": _MANY,
+        "trainset": workshop.train.examples(),
+    }
+    if "valset" in parameters(stage.optimizer)[1] and "valset" not in stage.options:
+        supplies["trainset"], supplies["valset"] = carve(workshop.train, workshop.seed)
+    if lms.model("teacher") != lms.model("task") or stage.aim == "cheaper":
+        teacher = thawed(incumbent)
+        if lms.model("teacher") != lms.model("task"):
+            teacher.set_lm(lms["teacher"])
+        supplies["teacher"] = teacher
+    return supplies
+
+
+def _student(stage: Stage, incumbent: Any, workshop: Workshop) -> Any:
+    student = thawed(incumbent)
+    if stage.aim == "cheaper":
+        student.set_lm(workshop.lms["student"])
+    elif stage.lever != "prompt":
+        for predictor in student.predictors():
+            predictor.lm = predictor.lm or workshop.lms["task"]
+    return student
+
+
+def _rebuilt(result: Any, incumbent: Any, workshop: Workshop) -> Any:
+    """The optimizer's result as it would be loaded, with the LMs that it dropped."""
+    before, after = predictor_lms(incumbent), predictor_lms(thawed(result))
+    task = workshop.lms.model("task")
+    own = {name: lm.model for name, lm in after.items() if lm.model != task or name in before}
+    kept = {name: lm.model for name, lm in before.items() if name not in own}
+    taken = dataclasses.replace(snapshot(result), lms={**kept, **own})
+    program = _restored(taken, incumbent, workshop, after)
+    if (again := snapshot(program)).digest != taken.digest:
+        lost = next((name for name in taken.state if taken.state[name] != again.state.get(name)), "an LM")
+        raise StageFailed(f"The result does not survive saving and loading: {lost!r} comes back changed.")
+    return program
+
+
+def _restored(taken: Snapshot, incumbent: Any, workshop: Workshop, lms: Mapping[str, Any] | None = None) -> Any:
+    known = {lm.model: lm for lm in (*predictor_lms(incumbent).values(), *(lms or {}).values())}
+    return restore(workshop.factory, taken, lambda model: known.get(model) or workshop.lms.by_model(model))
+
+
+class _Watcher(BaseCallback):  # type: ignore[misc]
+    """Takes every program that an optimizer evaluates, as soon as it is scored."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._open: dict[str, tuple[Any, int]] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Watcher":
+        return self
+
+    def on_evaluate_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        self._open[call_id] = (inputs.get("program"), len(inputs.get("devset") or instance.devset))
+
+    def on_evaluate_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
+        program, n = self._open.pop(call_id)
+        if exception is not None or outputs is None:
+            return
+        score = float(getattr(outputs, "score", outputs)) / 100
+        candidate = Candidate(len(self._bench.candidates), score, n, snapshot(program).to_json())
+        self._bench.candidates.append(candidate)
+        self._bench.on_candidate(candidate)
+
+
+@contextmanager
+def _printing_to(log: Path) -> Iterator[list[str]]:
+    """Send what optimizers print, draw and log into a file; yields the errors that they logged."""
+    errors: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: errors.append(" ".join(record.getMessage().split()))  # type: ignore[method-assign]
+    logger = logging.getLogger("dspy")
+    logger.addHandler(handler)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with log.open("a", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
+            yield errors
+    finally:
+        logger.removeHandler(handler)

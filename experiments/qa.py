@@ -1,0 +1,64 @@
+"""Does the cascade help a 135M model answer help-desk questions?
+
+It starts near guessing. Demos show it the answers there are; its own right answers then train it.
+"""
+
+from typing import Literal
+
+import dspy
+
+from cascade import Budget, Dataset, Experiment, Plateau, Stage, metric
+
+Answer = Literal[
+    "reset your password",
+    "reconnect the vpn",
+    "clear the print queue",
+    "request access",
+    "report phishing",
+    "replace the device",
+    "restore the file",
+    "fix the call audio",
+]
+
+
+class HelpDesk(dspy.Signature):
+    """Tell the employee what to do about their question."""
+
+    question: str = dspy.InputField()
+    answer: Answer = dspy.OutputField()
+
+
+class AnswerQuestion(dspy.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer = dspy.Predict(HelpDesk)
+
+    def forward(self, question: str) -> dspy.Prediction:
+        return self.answer(question=question)
+
+
+@metric
+def exact_answer(example: dspy.Example, prediction: dspy.Prediction) -> bool:
+    return prediction.answer == example.answer
+
+
+experiment = Experiment(
+    dataset=Dataset("qa"),
+    metric=exact_answer,
+    program=AnswerQuestion,
+    stages=[
+        Stage("instructions", dspy.MIPROv2, auto="light"),
+        Stage("demos", dspy.BootstrapFewShot, max_bootstrapped_demos=4, max_labeled_demos=8),
+        Stage(
+            "together",
+            dspy.BetterTogether,
+            strategy="p -> w",
+            p=Stage("p", dspy.BootstrapFewShot, max_bootstrapped_demos=4, max_labeled_demos=8),
+            w=Stage("w", dspy.BootstrapFinetune, exclude_demos=True),
+        ),
+        Stage("weights", dspy.BootstrapFinetune, exclude_demos=True),
+    ],
+    plateau=Plateau(patience=2, min_gain=0.01, equivalence_margin=0.03, confidence=0.90, on_plateau="escalate"),
+    budget=Budget(lm_calls=5_000, minutes=60),
+    target=0.95,
+)

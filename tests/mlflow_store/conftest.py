@@ -1,0 +1,34 @@
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascade.mlflow_store import store
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables, made once because making them takes seconds."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    with store.reaching(f"sqlite:///{path}", "could not be made", ""):
+        store.connect(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks MLflow's global store instead of the one that was given finds no server."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+
+
+@pytest.fixture
+def uri(tmp_path: Path, empty_store: Path) -> str:
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+@pytest.fixture
+def client(uri: str) -> Any:
+    with store.reaching(uri, "could not be opened", ""):
+        return store.connect(uri)
