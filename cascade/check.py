@@ -53,6 +53,8 @@ class Prepared:
         values: dict[str, Any] = {
             "metric": experiment.metric.name,
             "seed": self.settings.seed,
+            "force_format": self.settings.force_format,
+            "deterministic": self.settings.deterministic,
             **{f"plateau.{name}": value for name, value in vars(experiment.plateau).items() if value is not None},
             **{f"budget.{name}": value for name, value in experiment.budget.describe().items()},
             **{f"dataset.{split.name}": len(split) for split in self.data},
@@ -102,7 +104,8 @@ def _check_size(split: Split, dataset: str) -> None:
     units, kind = (len(set(split.groups)), "groups") if split.groups else (len(split), "examples")
     if units < MIN_UNITS:
         raise DatasetError(
-            f"Dataset {dataset!r}, split {split.name!r} has {units} {kind}; a comparison needs at least {MIN_UNITS}. Add {kind}."
+            f"Dataset {dataset!r}, split {split.name!r} has {units} {kind}; a comparison needs "
+            f"at least {MIN_UNITS}. Add {kind}."
         )
 
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,15 +107,15 @@ def load(dataset: Dataset, project: Path) -> Data:
     """
     folder = project / "datasets" / dataset.name
     info = _read_info(folder / "dataset.toml")
-    inputs = tuple(dataset.inputs or info.get("inputs", ()))
+    inputs = _names(dataset.inputs or info.get("inputs", ()), dataset.name)
     if not inputs:
         raise DatasetError(
             f'Dataset {dataset.name!r} does not say its input fields. Add inputs = ["question"] to '
             f"{_show(folder / 'dataset.toml', project)}."
         )
     group = dataset.group or info.get("group")
-    splits = [_load_split(dataset, name, project, inputs, group) for name in SPLITS]
-    data = Data(dataset.name, *splits, info=info)
+    train, dev, test = (_load_split(dataset, name, project, inputs, group) for name in SPLITS)
+    data = Data(dataset.name, train, dev, test, info)
     _refuse_overlap(data)
     expected = info.get("fingerprint")
     if expected and expected != data.fingerprint:
@@ -124,6 +124,12 @@ def load(dataset: Dataset, project: Path) -> Data:
             f'says {expected!r}. If you meant to change the data, write fingerprint = "{data.fingerprint}" there.'
         )
     return data
+
+
+def _names(inputs: Any, dataset: str) -> tuple[str, ...]:
+    if isinstance(inputs, str):
+        raise DatasetError(f'Dataset {dataset!r}: inputs = {inputs!r} is no list. Write inputs = ["{inputs}"].')
+    return tuple(inputs)
 
 
 def _load_split(dataset: Dataset, name: str, project: Path, inputs: tuple[str, ...], group: str | None) -> Split:
@@ -163,6 +169,8 @@ def read_rows(source: Source, project: Path, place: str) -> list[Row]:
         source = _read_file(str(source), project, place)
     if hasattr(source, "to_dict"):
         source = source.to_dict("records")
+    if not isinstance(source, Iterable):
+        raise DatasetError(f"{place} is {source!r}. Give rows, a path, a pandas frame or a function that returns one.")
     return [_checked(row, f"{place}, row {number}") for number, row in enumerate(source, 1)]
 
 
@@ -193,8 +201,12 @@ def _read_file(source: str, project: Path, place: str) -> Any:
 
 
 def _read_jsonl(path: Path, project: Path) -> list[Row]:
-    rows = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    rows: list[Row] = []
+    try:
+        lines = path.read_text("utf-8").split("\n")  # not splitlines: JSON may hold other line ends inside a text
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{_show(path, project)} is not UTF-8 ({error.reason}). Save it as UTF-8.") from None
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -214,7 +226,7 @@ def _checked(row: Any, place: str) -> Row:
         raise DatasetError(f"{place} is {row!r}, not a dictionary of fields.")
     for name, value in row.items():
         try:
-            json.dumps(value, allow_nan=False)
+            json.dumps([name, value], allow_nan=False, ensure_ascii=False).encode()
         except (TypeError, ValueError):
             hint = (
                 "fill the gap"
@@ -232,15 +244,16 @@ def _refuse_overlap(data: Data) -> None:
             key = _digest([row[name] for name in split.inputs])
             if (first := seen.setdefault(key, (split.name, id_)))[0] != split.name:
                 raise DatasetError(
-                    f"Dataset {data.name!r}: the inputs of {id_!r} in {split.name!r} stand in {first[0]!r} too ({first[1]!r}). "
-                    "Remove one: a program must not be judged on what it learned from."
+                    f"Dataset {data.name!r}: the inputs of {id_!r} in {split.name!r} stand in {first[0]!r} too "
+                    f"({first[1]!r}). Remove one: a program must not be judged on what it learned from."
                 )
     owner: dict[str, str] = {}
     for split in data:
         for group in split.groups or ():
             if owner.setdefault(group, split.name) != split.name:
                 raise DatasetError(
-                    f"Dataset {data.name!r}: group {group!r} stands in {owner[group]!r} and {split.name!r}. Keep a group in one split."
+                    f"Dataset {data.name!r}: group {group!r} stands in {owner[group]!r} and {split.name!r}. "
+                    "Keep a group in one split."
                 )
 
 

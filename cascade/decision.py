@@ -149,7 +149,7 @@ class _Step(NamedTuple):
     status: str | None = None
 
 
-def decide(  # noqa: PLR0913
+def decide(
     evidence: Evidence,
     standing: Standing,
     plateau: PlateauRules,

@@ -79,10 +79,12 @@ def signature_parts(experiment: Experiment, data: Data, lms: Mapping[str, str]) 
     The budget and the plateau are not in it: raising a cap continues a run, it does not make another.
     """
     source = source_file(experiment)
+    root, factory = source.resolve().parent.parent, getattr(experiment.program, "__qualname__", "")
+    code = {str(path.relative_to(root)): _statements(path) for path in _reachable(source)}
     return {
         "data": data.fingerprint,
         "metric": _digest([experiment.metric.name, experiment.metric.threshold]),
-        "source": _digest({str(path.name): _statements(path) for path in _reachable(source)}),
+        "source": _digest([factory, list(data.train.inputs), code]),
         "stages": _digest(
             [[stage.name, stage.lever, stage.aim, stage.margin, stage.describe()] for stage in experiment.stages]
         ),
@@ -114,7 +116,7 @@ def _imports(path: Path) -> list[Path]:
         if isinstance(node, ast.Import):
             wanted |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            wanted.add(node.module)
+            wanted |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     files = (getattr(sys.modules.get(name), "__file__", None) for name in wanted if name.split(".")[0] != "cascade")
     return [Path(file).resolve() for file in files if file and "site-packages" not in file]
 

@@ -97,7 +97,7 @@ class Evaluation:
     def latency(self, quantile: float) -> float:
         """Seconds per example at `quantile` (0 to 1), by nearest rank."""
         ordered = sorted(outcome.latency for outcome in self.outcomes)
-        return ordered[min(len(ordered) - 1, math.ceil(quantile * len(ordered)) - 1)] if ordered else 0.0
+        return ordered[max(0, math.ceil(quantile * len(ordered)) - 1)] if ordered else 0.0
 
     def table(self) -> dict[str, list[Any]]:
         """Columns of the examples table: input, predicted, score, expected, feedback, id, error, tokens, latency."""
@@ -179,7 +179,9 @@ def _one(program: Callable[..., Any], example: Any, id_: str, metric: Metric) ->
             prediction = program(**example.inputs())
         seconds = time.perf_counter() - started
         score = metric.score(example, prediction)
-        found = dict(predicted=_fields(prediction), score=score.value, feedback=score.feedback, parts=dict(score.parts))
+        found: dict[str, Any] = dict(
+            predicted=_fields(prediction), score=score.value, feedback=score.feedback, parts=dict(score.parts)
+        )
     except CascadeError:
         raise
     except Exception as error:

@@ -203,7 +203,8 @@ class Experiment:
             raise ExperimentError(f"Experiment: dataset = {self.dataset!r}. Give a Dataset or the name of one.")
         if not callable(self.program):
             raise ExperimentError(
-                f"Experiment: program = {self.program!r} is no factory. Give a module class or a function without arguments."
+                f"Experiment: program = {self.program!r} is no factory. "
+                "Give a module class or a function without arguments."
             )
         for stage in self.stages:
             if not isinstance(stage, Stage):
@@ -217,11 +218,10 @@ class Experiment:
         )
 
 
-def parameters(optimizer: type) -> tuple[dict[str, inspect.Parameter], dict[str, inspect.Parameter]]:
+def parameters(optimizer: Any) -> tuple[dict[str, inspect.Parameter], dict[str, inspect.Parameter]]:
     """The named parameters of an optimizer's constructor and of its `compile`."""
-    functions = (optimizer.__init__, getattr(optimizer, "compile"))  # noqa: B009 - `optimizer` is any class
-    constructor, compile_ = (dict(inspect.signature(function).parameters) for function in functions)
-    return constructor, compile_
+    made, compile_ = inspect.signature(optimizer), inspect.signature(optimizer.compile)
+    return dict(made.parameters), dict(compile_.parameters)
 
 
 def _check_options(stage: str, optimizer: type, options: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -111,6 +111,9 @@ class Tracker(Protocol):
     def publish(self, journal: "Journal") -> None:
         """Bring the store up to what the journal says; sends nothing twice, raises `TrackingError`."""
 
+    def catch_up(self, journals: "Iterable[Journal]") -> int:
+        """Publish those that the store does not have in full, oldest first; returns how many that were."""
+
 
 class Journal:
     """One run's folder."""
@@ -129,8 +132,10 @@ class Journal:
     def run(self) -> RunRecord:
         """The run as it stands; raises `CascadeError` when the file is damaged."""
         values = self._read("run.json")
+        if not isinstance(values, dict) or not {"id", "experiment"} <= set(values):
+            raise CascadeError(f"{self.folder / 'run.json'} is no run. Remove the folder {self.folder} to start over.")
         known = {name: value for name, value in values.items() if name in RunRecord.__dataclass_fields__}
-        return RunRecord(**{**known, "inputs": tuple(known["inputs"]), "outputs": tuple(known["outputs"])})
+        return RunRecord(**{**known, **{name: tuple(known.get(name, ())) for name in ("inputs", "outputs")}})
 
     def write_run(self, record: RunRecord) -> None:
         """Replace `run.json`."""
@@ -184,11 +189,13 @@ class Journal:
 
 def journals(home: Path, experiment: str) -> Iterator[Journal]:
     """Journals of an experiment, newest first; damaged ones are passed over."""
-    for path in sorted((home / "runs" / experiment).glob("*/run.json"), reverse=True):
+    found: list[tuple[float, str, Journal]] = []
+    for path in (home / "runs" / experiment).glob("*/run.json"):
         journal = Journal(path.parent)
         with contextlib.suppress(CascadeError):
-            journal.run  # noqa: B018 - reading it is the check
-            yield journal
+            run = journal.run
+            found.append((run.started, run.id, journal))
+    return (journal for _, _, journal in sorted(found, key=lambda entry: entry[:2], reverse=True))
 
 
 def interrupted(home: Path, experiment: str, signature: str) -> Journal | None:

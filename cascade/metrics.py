@@ -127,8 +127,8 @@ def for_optimizer(metric: Metric) -> Callable[..., Any]:
 def _number(value: object, name: str, verb: str) -> float:
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if isinstance(value, str) or not 0 <= number <= 1:
+    if isinstance(value, str | bytes) or not 0 <= number <= 1:
         raise MetricError(f"Metric {name!r} {verb} {value!r}. Return a bool, a number from 0 to 1, or a Score.")
     return number

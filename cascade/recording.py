@@ -20,6 +20,13 @@ from cascade.spending import Spent
 from cascade.stage import Candidate
 
 
+def begin_journal(prepared: Prepared) -> Journal:
+    """A journal of a run that begins now, with the program's source as it is now."""
+    journal = Journal.create(prepared.settings.home, run_record(prepared))
+    journal.write("source.py", source_file(prepared.experiment).read_text("utf-8"))
+    return journal
+
+
 def run_record(prepared: Prepared) -> RunRecord:
     """The record of a run that begins now."""
     experiment, data = prepared.experiment, prepared.data
@@ -50,9 +57,9 @@ def run_record(prepared: Prepared) -> RunRecord:
     )
 
 
-def write_stage(
+def write_stage(  # noqa: PLR0913 - a stage's files come from all of these
     journal: Journal, number: int, result: StageResult, *, stage: Stage | None, incumbent: Snapshot | None,
-    candidates: list[Candidate], started: float,
+    candidates: list[Candidate], started: float | None,
 ) -> StageRecord:  # fmt: skip
     """Write a stage's files, its record last."""
     name = result.name.split("-", 1)[1]

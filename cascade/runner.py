@@ -22,14 +22,15 @@ from cascade.decision import Ahead, Evidence, Kept, Next, Standing, decide
 from cascade.errors import BudgetSpent, CascadeError, Interrupted
 from cascade.evaluation import Evaluation
 from cascade.experiment import Stage
-from cascade.journal import Journal, Status, Tracker, interrupted
+from cascade.journal import Status, Tracker, interrupted, journals
 from cascade.lm.gateway import Gateway, installed
 from cascade.lm.ledger import Ledger
 from cascade.lm.meter import Meter
 from cascade.program import snapshot
 from cascade.progress import Progress, Silent
 from cascade.proving import look_at_test
-from cascade.recording import decisions, run_record, summary, test_document, test_metrics, write_stage
+from cascade.publishing import Publisher
+from cascade.recording import begin_journal, decisions, summary, test_document, test_metrics, write_stage
 from cascade.result import Result, StageResult, Test
 from cascade.session import Session, alone, interruptible
 from cascade.spending import Spent
@@ -59,10 +60,12 @@ def execute(
     home, progress = prepared.settings.home, progress or Silent()
     with alone(home / "locks" / f"{prepared.name}.lock", prepared.name):
         earlier = None if new else interrupted(home, prepared.name, prepared.signature)
-        journal = earlier or Journal.create(home, run_record(prepared))
+        journal = earlier or begin_journal(prepared)
         record = journal.update(status="running", pid=os.getpid(), ended=None, params=prepared.params())
         meter = Meter(prepared.experiment.budget, before=Spent.from_json(record.spent) if record.spent else None)
-        session = Session(prepared, journal, meter, tracker, progress)
+        behind = [other for other in journals(home, prepared.name) if other.folder != journal.folder]
+        publisher = Publisher(tracker, journal, progress.warn, behind=behind)
+        session = Session(prepared, journal, meter, publisher, progress)
         session.spent_by_stage = {name: Spent.from_json(spent) for name, spent in record.spent_by_stage.items()}
         progress.begin(prepared, journal, meter, resumed=earlier is not None)
         return _guarded(session, fresh)
@@ -74,7 +77,7 @@ def _guarded(session: Session, fresh: bool) -> Result:
     gateway = Gateway(ledger, session.meter, session.prepared.lms.identity, fresh=fresh)
     try:
         with interruptible(session.meter), installed(gateway), session.configured():
-            session.publish()
+            session.publisher.publish()
             return _cascade(session)
     except BaseException as error:
         ended: Status = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"
@@ -83,7 +86,7 @@ def _guarded(session: Session, fresh: bool) -> Result:
     finally:
         ledger.close()
         session.prepared.lms.close()
-        session.publish()
+        session.publisher.close()
 
 
 @dataclass(frozen=True)
@@ -220,7 +223,7 @@ def _record(  # noqa: PLR0913 - a stage's files come from all of these
     write_stage(session.journal, number, result, stage=stage, incumbent=before, candidates=candidates, started=started)
     session.results.append(result)
     session.progress.stage_ended(result)
-    session.publish()
+    session.publisher.publish()
     return result
 
 

@@ -8,8 +8,9 @@ from cascade.experiment import Experiment
 from cascade.journal import Tracker
 from cascade.lm.lms import LMs
 from cascade.mlflow_store import MlflowTracker
+from cascade.progress import Progress
 from cascade.result import Result
-from cascade.runner import Progress, execute
+from cascade.runner import execute
 from cascade.settings import Settings, load_settings
 
 

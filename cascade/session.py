@@ -16,11 +16,12 @@ import dspy
 
 from cascade.check import Prepared
 from cascade.dataset import Split
-from cascade.errors import CascadeError, TrackingError
+from cascade.errors import CascadeError
 from cascade.evaluation import Evaluation, Outcome, evaluate
-from cascade.journal import Journal, Tracker
+from cascade.journal import Journal
 from cascade.lm.meter import Meter
 from cascade.progress import Progress
+from cascade.publishing import Publisher
 from cascade.result import StageResult
 from cascade.spending import Spent
 from cascade.stage import Workshop
@@ -40,19 +41,11 @@ class Session:
     prepared: Prepared
     journal: Journal
     meter: Meter
-    tracker: Tracker | None
+    publisher: Publisher
     progress: Progress
     spent_by_stage: dict[str, Spent] = field(default_factory=dict)
     results: list[StageResult] = field(default_factory=list)
     per_example: Spent = field(default_factory=Spent)
-
-    def publish(self) -> None:
-        """Show the journal to the tracker; what cannot be sent now is sent later."""
-        if self.tracker:
-            try:
-                self.tracker.publish(self.journal)
-            except TrackingError as error:
-                self.progress.warn(str(error))
 
     @contextmanager
     def accounted(self, name: str) -> Iterator[None]:

@@ -39,20 +39,19 @@ class LMSpec:
         """A model string or a table with `model` and options; raises `SettingsError`."""
         if isinstance(value, LMSpec):
             return value
-        if isinstance(value, str):
-            value = {"model": value}
-        if not isinstance(value, Mapping) or not isinstance(value.get("model"), str) or "/" not in value["model"]:
+        table = {"model": value} if isinstance(value, str) else value
+        if not isinstance(table, Mapping) or not isinstance(table.get("model"), str) or "/" not in table["model"]:
             raise SettingsError(
                 f"{place} = {value!r} is no model. Give a string like 'openai/gpt-5-mini' or '{EMBEDDED}', "
                 "or a table with `model` and options."
             )
-        options = {name: option for name, option in value.items() if name != "model"}
+        options = {name: option for name, option in table.items() if name != "model"}
         if "api_key" in options:
             raise SettingsError(
                 f"{place} holds an api_key. Keys are never written into settings: remove it and set the "
                 "provider's environment variable, such as OPENAI_API_KEY."
             )
-        return cls(value["model"], options)
+        return cls(table["model"], options)
 
     @property
     def embedded(self) -> bool:
@@ -130,9 +129,13 @@ def _read_pyproject(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        table = tomllib.loads(path.read_text("utf-8")).get("tool", {}).get("cascade", {})
+        table: Any = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}.") from None
+    for name in ("tool", "cascade"):
+        table = table.get(name, {})
+        if not isinstance(table, Mapping):
+            raise SettingsError(f"{path}: {table!r} stands where the table [tool.cascade] belongs. Make it a table.")
     for name in table:
         if name not in _FIELDS:
             raise SettingsError(
@@ -149,7 +152,9 @@ def _read_environ(environ: Mapping[str, str]) -> dict[str, Any]:
 def _lms(table: object, environ: Mapping[str, str]) -> dict[str, LMSpec]:
     table = {"default": table} if isinstance(table, str) or (isinstance(table, Mapping) and "model" in table) else table
     if not isinstance(table, Mapping):
-        raise SettingsError(f"[tool.cascade] lm = {table!r} is no model string and no table of names.")
+        raise SettingsError(
+            f"[tool.cascade] lm = {table!r} is no model string and no table of names. Write '{EMBEDDED}'."
+        )
     specs = {name: LMSpec.parse(value, place=f"[tool.cascade.lm] {name}") for name, value in table.items()}
     if model := environ.get("CASCADE_LM"):
         specs = {"default": LMSpec.parse(model, place="CASCADE_LM")}
@@ -163,7 +168,7 @@ def _boolean(table: Mapping[str, Any], name: str) -> bool:
     value = table.get(name, True)
     text = str(value).lower()
     if text not in _TRUE + _FALSE:
-        raise SettingsError(f"Setting {name} = {value!r} is neither true nor false.")
+        raise SettingsError(f"Setting {name} = {value!r} is neither true nor false. Write one of them.")
     return text in _TRUE
 
 
@@ -174,7 +179,7 @@ def _integer(table: Mapping[str, Any], name: str) -> int | None:
     try:
         number = int(str(value))
     except ValueError:
-        raise SettingsError(f"Setting {name} = {value!r} is no whole number.") from None
+        raise SettingsError(f"Setting {name} = {value!r} is no whole number. Write one from 1.") from None
     if number < 1:
         raise SettingsError(f"Setting {name} = {number} must be at least 1.")
     return number

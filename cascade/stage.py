@@ -7,6 +7,7 @@ what is judged is what can be loaded again.
 import dataclasses
 import logging
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
@@ -21,12 +22,12 @@ from cascade.errors import CascadeError, StageFailed
 from cascade.experiment import Stage, parameters
 from cascade.lm.lms import LMs
 from cascade.metrics import Metric, for_optimizer
-from cascade.optimizers import TolerantFinetune
+from cascade.optimizers import BootstrapFinetune
 from cascade.program import Snapshot, predictor_lms, restore, snapshot, thawed
 
 VALIDATION_SHARE = 0.3
 """Of train, carved out for optimizers that take a validation set."""
-_STANDS_IN_FOR: Mapping[type, type] = {dspy.BootstrapFinetune: TolerantFinetune}
+_STANDS_IN_FOR: Mapping[type, type] = {dspy.BootstrapFinetune: BootstrapFinetune}
 _MANY = 1_000_000
 """Errors an optimizer may meet: a failing example is data, and only the budget ends a stage."""
 
@@ -86,8 +87,7 @@ def optimize(stage: Stage, incumbent: Any, workshop: Workshop, bench: Bench | No
         with _printing_to(workshop.log) as errors, dspy.context(callbacks=[*dspy.settings.callbacks, watcher]):
             optimizer, arguments = build(stage, _supplies(stage, incumbent, workshop))
             result = optimizer.compile(student, **arguments)
-        if getattr(result, "flag_compilation_error_occurred", False):
-            raise StageFailed(errors[-1] if errors else "A nested optimizer failed.")
+        _refuse_half_done(result, errors)
         return _rebuilt(result, incumbent, workshop)
     except CascadeError as error:
         raise StageFailed(f"Stage {stage.name!r}: {error}") from error
@@ -111,7 +111,31 @@ def build(stage: Stage, supplies: Mapping[str, Any]) -> tuple[Any, dict[str, Any
     made |= {name: value for name, value in given.items() if name not in at_compile}
     passed = {name: value for name, value in supplies.items() if name in compile_ and name not in made}
     passed |= {name: given[name] for name in at_compile}
+    if nested and "optimizer_compile_args" in compile_ and "optimizer_compile_args" not in given:
+        passed["optimizer_compile_args"] = {
+            name: _at_nested_compile(inner, supplies) for name, inner in stage.nested().items()
+        }
     return optimizer(**made), passed
+
+
+def _at_nested_compile(inner: Stage, supplies: Mapping[str, Any]) -> dict[str, Any]:
+    """What `BetterTogether` does not hand on itself: the nested stage's own options, and the teacher as it is."""
+    constructor, compile_ = parameters(inner.optimizer)
+    own = {name: value for name, value in inner.options.items() if name in compile_ and name not in constructor}
+    teacher = {"teacher": supplies["teacher"]} if "teacher" in supplies and "teacher" in compile_ else {}
+    return {**teacher, **own}
+
+
+def _refuse_half_done(result: Any, errors: list[str]) -> None:
+    """`BetterTogether` swallows a step that fails and returns what it has."""
+    if getattr(result, "flag_compilation_error_occurred", False):
+        raise StageFailed(_reason(errors))
+
+
+def _reason(errors: list[str]) -> str:
+    """The sentence in which `BetterTogether` logs which step failed and why, without colours."""
+    told = [line for line in errors if "failed with error" in line]
+    return re.sub(r"\x1b\[\d+m", "", told[-1]) if told else "A nested optimizer failed."
 
 
 def best_so_far(bench: Bench, incumbent: Any, workshop: Workshop) -> Any:
@@ -119,7 +143,8 @@ def best_so_far(bench: Bench, incumbent: Any, workshop: Workshop) -> Any:
     best = max(bench.candidates, key=lambda candidate: (candidate.n, candidate.score), default=None)
     if best is None:
         return incumbent
-    return _restored(Snapshot(best.state["state"], best.state["lms"]), incumbent, workshop)
+    taken = Snapshot(best.state["state"], best.state["lms"])
+    return _restored(dataclasses.replace(taken, lms=_lms(taken, incumbent, workshop)), incumbent, workshop)
 
 
 def carve(train: Split, seed: int) -> tuple[list[Any], list[Any]]:
@@ -172,16 +197,20 @@ def _student(stage: Stage, incumbent: Any, workshop: Workshop) -> Any:
 
 def _rebuilt(result: Any, incumbent: Any, workshop: Workshop) -> Any:
     """The optimizer's result as it would be loaded, with the LMs that it dropped."""
-    before, after = predictor_lms(incumbent), predictor_lms(thawed(result))
-    task = workshop.lms.model("task")
-    own = {name: lm.model for name, lm in after.items() if lm.model != task or name in before}
-    kept = {name: lm.model for name, lm in before.items() if name not in own}
-    taken = dataclasses.replace(snapshot(result), lms={**kept, **own})
+    after, found = predictor_lms(thawed(result)), snapshot(result)
+    taken = dataclasses.replace(found, lms=_lms(found, incumbent, workshop))
     program = _restored(taken, incumbent, workshop, after)
     if (again := snapshot(program)).digest != taken.digest:
         lost = next((name for name in taken.state if taken.state[name] != again.state.get(name)), "an LM")
         raise StageFailed(f"The result does not survive saving and loading: {lost!r} comes back changed.")
     return program
+
+
+def _lms(taken: Snapshot, incumbent: Any, workshop: Workshop) -> dict[str, str]:
+    """Model by predictor: what the optimizer dropped comes back, and the task's LM needs no pinning."""
+    before = {name: lm.model for name, lm in predictor_lms(incumbent).items()}
+    task = workshop.lms.model("task")
+    return {**before, **{name: model for name, model in taken.lms.items() if model != task or name in before}}
 
 
 def _restored(taken: Snapshot, incumbent: Any, workshop: Workshop, lms: Mapping[str, Any] | None = None) -> Any:

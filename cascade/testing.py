@@ -3,6 +3,7 @@
 Invariant: nothing here is used by a run that a user starts; answers depend on the request alone.
 """
 
+import asyncio
 import hashlib
 import json
 import threading
@@ -19,8 +20,8 @@ from cascade.lm.call import RoleCallback
 from cascade.lm.lms import LMs
 from cascade.settings import Settings
 
-Answerer = Callable[[str, Mapping[str, str], int], Mapping[str, str]]
-"""`answer(model, inputs, demos)` gives the output fields."""
+Answerer = Callable[[str, Mapping[str, str], int], Mapping[str, str] | str]
+"""`answer(model, inputs, demos)` gives the output fields, or a text that is sent as it is, in no format."""
 
 
 class ScriptedEngine:
@@ -52,12 +53,7 @@ class ScriptedEngine:
         texts = [message.text or "" for message in request.messages]
         system = request.system if isinstance(request.system, str) else "".join(p.text for p in request.system or ())
         fields = self.answer(request.model, _fields(texts[-1]), sum(m.role == "assistant" for m in request.messages))
-        wanted = _output_fields(system)
-        answered = {name: fields.get(name, f"some {name}") for name in wanted} if wanted else dict(fields)
-        text = (
-            "\n\n".join(f"[[ ## {name} ## ]]\n{value}" for name, value in answered.items())
-            + "\n\n[[ ## completed ## ]]"
-        )
+        text = fields if isinstance(fields, str) else _formatted(fields, _output_fields(system))
         with self._lock:
             self.requests.append(hashlib.sha256("\0".join([request.model, system, *texts]).encode()).hexdigest())
         return Response(
@@ -87,6 +83,23 @@ class ScriptedEngine:
         return cls(lambda _model, _inputs, _demos: {})
 
 
+class AsyncScriptedEngine:
+    """The same script for programs that are awaited."""
+
+    def __init__(self, engine: ScriptedEngine) -> None:
+        self.engine = engine
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "AsyncScriptedEngine":
+        return self
+
+    async def complete(self, request: Any) -> Response:
+        """Answer a request, letting others run meanwhile."""
+        return await asyncio.to_thread(self.engine.complete, request)
+
+    async def close(self) -> None:
+        """Nothing to free."""
+
+
 class ScriptedProvider(Provider):  # type: ignore[misc]
     """A trainer that writes its rows to a file and names the result by their hash."""
 
@@ -99,10 +112,10 @@ class ScriptedProvider(Provider):  # type: ignore[misc]
     def __deepcopy__(self, memo: dict[int, Any]) -> "ScriptedProvider":
         return self
 
-    def launch(self, lm: Any, launch_kwargs: Any = None) -> None:  # noqa: ARG002
+    def launch(self, lm: Any, launch_kwargs: Any = None) -> None:
         """Nothing to launch."""
 
-    def kill(self, lm: Any, launch_kwargs: Any = None) -> None:  # noqa: ARG002
+    def kill(self, lm: Any, launch_kwargs: Any = None) -> None:
         """Nothing to end."""
 
     def finetune(self, job: Any, model: str, train_data: Any, train_data_format: Any, train_kwargs: Any = None) -> str:  # noqa: ARG002
@@ -138,7 +151,7 @@ class ScriptedLMs(LMs):
         return model
 
     @property
-    def adapter(self) -> Any:  # type: ignore[override]
+    def adapter(self) -> Any:
         """DSPy's own."""
         return dspy.ChatAdapter(use_json_adapter_fallback=False)
 
@@ -157,11 +170,18 @@ class ScriptedLMs(LMs):
         return dspy.LM(
             model,
             engine=self.script,
+            async_engine=AsyncScriptedEngine(self.script),
             provider=self._trainer,
             temperature=0.0,
             num_retries=0,
             callbacks=[RoleCallback(role)],
         )
+
+
+def _formatted(fields: Mapping[str, str], wanted: list[str]) -> str:
+    answered = {name: fields.get(name, f"some {name}") for name in wanted} if wanted else dict(fields)
+    lines = [f"[[ ## {name} ## ]]\n{value}" for name, value in answered.items()]
+    return "\n\n".join([*lines, "[[ ## completed ## ]]"])
 
 
 def _fields(message: str) -> dict[str, str]:

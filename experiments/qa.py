@@ -8,16 +8,17 @@ from typing import Literal
 import dspy
 
 from cascade import Budget, Dataset, Experiment, Plateau, Stage, metric
+from cascade.optimizers import BootstrapFinetune
 
 Answer = Literal[
-    "reset your password",
-    "reconnect the vpn",
-    "clear the print queue",
-    "request access",
-    "report phishing",
-    "replace the device",
-    "restore the file",
-    "fix the call audio",
+    "password",
+    "vpn",
+    "printer",
+    "permission",
+    "phishing",
+    "hardware",
+    "lost file",
+    "sound",
 ]
 
 
@@ -42,21 +43,24 @@ def exact_answer(example: dspy.Example, prediction: dspy.Prediction) -> bool:
     return prediction.answer == example.answer
 
 
+# A 135M model writes no better instructions for reading its own source and summaries of its data, only slower ones.
+PLAIN_PROPOSALS = {"program_aware_proposer": False, "data_aware_proposer": False, "fewshot_aware_proposer": False}
+
 experiment = Experiment(
     dataset=Dataset("qa"),
     metric=exact_answer,
     program=AnswerQuestion,
     stages=[
-        Stage("instructions", dspy.MIPROv2, auto="light"),
+        Stage("instructions", dspy.MIPROv2, auto="light", **PLAIN_PROPOSALS),
         Stage("demos", dspy.BootstrapFewShot, max_bootstrapped_demos=4, max_labeled_demos=8),
         Stage(
             "together",
             dspy.BetterTogether,
-            strategy="p -> w",
+            strategy="w -> p",
+            w=Stage("w", BootstrapFinetune, exclude_demos=True, attempts=3),
             p=Stage("p", dspy.BootstrapFewShot, max_bootstrapped_demos=4, max_labeled_demos=8),
-            w=Stage("w", dspy.BootstrapFinetune, exclude_demos=True),
         ),
-        Stage("weights", dspy.BootstrapFinetune, exclude_demos=True),
+        Stage("weights", BootstrapFinetune, exclude_demos=True, attempts=3),
     ],
     plateau=Plateau(patience=2, min_gain=0.01, equivalence_margin=0.03, confidence=0.90, on_plateau="escalate"),
     budget=Budget(lm_calls=5_000, minutes=60),

@@ -65,7 +65,14 @@ FOUR_STAGES = (
 
 def experiment(*stages: Stage, train: int = 30, dev: int = 40, test: int = 40, **options: Any) -> Experiment:
     data = Dataset("x", train=rows("train", train), dev=rows("dev", dev), test=rows("test", test), inputs=("question",))
-    values: dict[str, Any] = {"dataset": data, "metric": right, "program": Asks, "name": "x", "stages": stages, **options}
+    values: dict[str, Any] = {
+        "dataset": data,
+        "metric": right,
+        "program": Asks,
+        "name": "x",
+        "stages": stages,
+        **options,
+    }
     return Experiment(**values)
 
 

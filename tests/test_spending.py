@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from cascade.spending import Spent, Usage
 
 _WHOLE = st.integers(0, 10**9)
-_SPENT = st.builds(Spent, _WHOLE, _WHOLE, _WHOLE, _WHOLE, st.none() | st.integers(0, 1000).map(float), st.integers(0, 1000).map(float))
+_SPENT = st.builds(
+    Spent, _WHOLE, _WHOLE, _WHOLE, _WHOLE, st.none() | st.integers(0, 1000).map(float), st.integers(0, 1000).map(float)
+)
 
 
 @given(_SPENT, _SPENT, _SPENT)

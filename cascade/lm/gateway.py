@@ -20,7 +20,7 @@ from dspy.clients.cache import Cache, _transform_value
 from dspy.clients.call_result import CACHE_FORMAT, attributes
 from dspy.clients.legacy_outputs import plain
 
-from cascade.lm.call import CALL, Call, RoleCallback
+from cascade.lm.call import CALL, Call, Door
 from cascade.lm.ledger import Answer, Ledger
 from cascade.lm.meter import Meter
 from cascade.spending import USAGE
@@ -54,7 +54,7 @@ class Gateway(Cache):  # type: ignore[misc]
         shown["_identity"] = self._identity(_model(request)) + self._salt
         return hashlib.sha256(orjson.dumps(shown, option=orjson.OPT_SORT_KEYS, default=repr)).hexdigest()
 
-    def get(self, request: dict[str, Any], ignored_args_for_cache_key: list[str] | None = None) -> Any:
+    def get(self, request: dict[str, Any], ignored_args_for_cache_key: list[str] | None = None) -> Any:  # noqa: ARG002
         """The answer in the ledger, or None when the call may be sent.
 
         Raises:
@@ -79,7 +79,7 @@ class Gateway(Cache):  # type: ignore[misc]
             self._land(call.key)
             raise
         call.started = time.perf_counter()
-        call.release = lambda: (self.meter.release(), self._land(call.key))[0]
+        call.release = lambda: self._abandon(call.key)
         return None
 
     def put(
@@ -102,6 +102,10 @@ class Gateway(Cache):  # type: ignore[misc]
         _count(answer, 0.0)
         self._land(call.key)
 
+    def _abandon(self, key: str) -> None:
+        self.meter.release()
+        self._land(key)
+
     def _take_off(self, key: str) -> threading.Event | None:
         with self._flying_lock:
             flying = self._flying.get(key)
@@ -119,12 +123,13 @@ class Gateway(Cache):  # type: ignore[misc]
 @contextmanager
 def installed(gateway: Gateway) -> Iterator[Gateway]:
     """Seat `gateway` as DSPy's cache; on leaving, the one before sits there again."""
-    before = dspy.cache
+    before, door = dspy.cache, Door()
     dspy.cache = gateway
     try:
-        with dspy.context(callbacks=[*dspy.settings.callbacks, RoleCallback("program")]):
+        with dspy.context(callbacks=[*dspy.settings.callbacks, door]):
             yield gateway
     finally:
+        door.close()
         dspy.cache = before
 
 

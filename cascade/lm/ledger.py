@@ -84,9 +84,10 @@ class Ledger:
         with self._lock:
             try:
                 return self._open().execute(statement, values).fetchall()
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OSError) as error:
                 raise LedgerError(
-                    f"The ledger {self.path} cannot be used: {error}. Free disk space, or move the file away to start a new one."
+                    f"The ledger {self.path} cannot be used: {error}. "
+                    "Free disk space, or move the file away to start a new one."
                 ) from error
 
     def _open(self) -> sqlite3.Connection:

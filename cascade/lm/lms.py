@@ -14,7 +14,7 @@ import dspy
 from cascade.errors import ModelError, SettingsError
 from cascade.lm.call import RoleCallback
 from cascade.lm.meter import Meter
-from cascade.settings import LMSpec, Settings
+from cascade.settings import EMBEDDED, LMSpec, Settings
 
 
 class LMs(Mapping[str, Any]):
@@ -73,8 +73,10 @@ class LMs(Mapping[str, Any]):
         return Models(self.settings.home)
 
     def weights(self, model: str) -> Path | None:
-        """The file of an embedded model's weights; None for other models."""
-        return Path(self.models.path(model.removeprefix("embedded/"))) if model.startswith("embedded/") else None
+        """The file of weights that a stage has trained; None for models that others can get elsewhere."""
+        name = model.removeprefix("embedded/")
+        trained = model.startswith("embedded/") and name != EMBEDDED.removeprefix("embedded/")
+        return Path(self.models.path(name)) if trained else None
 
     @cached_property
     def engine(self) -> Any:
@@ -123,6 +125,8 @@ class LMs(Mapping[str, Any]):
 def _refuse_uncallable(spec: LMSpec, role: str) -> None:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm
+
+    litellm.suppress_debug_info = True
 
     try:
         litellm.get_llm_provider(spec.model, api_base=spec.options.get("api_base"))

@@ -12,9 +12,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+import dspy
+
 from cascade.errors import BudgetSpent, Interrupted, Stop
 from cascade.experiment import Budget
 from cascade.spending import Spent
+
+
+class _Hold:
+    """What runs inside `holding`; carried by DSPy's context, which reaches the threads that optimizers start."""
+
+    refusal: BudgetSpent | None = None
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "_Hold":
+        return self
 
 
 class Meter:
@@ -48,6 +59,12 @@ class Meter:
         """Everything so far, earlier attempts included."""
         with self._changed:
             return self._before + replace(self._total, seconds=self._clock() - self._started)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that were let through and have not ended."""
+        with self._changed:
+            return self._in_flight
 
     def reserve(self) -> None:
         """Take a place for one call; raises `BudgetSpent` or `Interrupted` instead of letting it be sent."""
@@ -107,17 +124,23 @@ class Meter:
 
     @contextmanager
     def holding(self, held: Spent) -> Iterator[None]:
-        """Keep `held` back from what runs inside, for what must still run after it."""
+        """Keep `held` back from what runs inside, for what must still run after it.
+
+        A thread that outlives the block is refused for good once anything in the block was: DSPy does not wait for
+        the threads of an evaluation that was stopped, and they would spend what was held.
+        """
+        hold = _Hold()
         with self._changed:
             self._held = held
         try:
-            yield
+            with dspy.context(cascade_hold=hold):
+                yield
         finally:
             self.drain()
             with self._changed:
                 self._held = Spent()
                 if isinstance(self._refusal, BudgetSpent):
-                    self._refusal = None
+                    hold.refusal, self._refusal = self._refusal, None
 
     def drain(self, seconds: float = 30.0) -> None:
         """Wait until nothing is in flight, at most `seconds`."""
@@ -127,6 +150,9 @@ class Meter:
     def _refuse(self) -> None:
         if self._refusal:
             raise self._refusal
+        hold = dspy.settings.get("cascade_hold")
+        if hold and hold.refusal:
+            raise hold.refusal
 
     def _exceeded(self) -> str:
         spent, held, budget = self._before + self._total, self._held, self.budget

@@ -109,7 +109,7 @@ def run_note(run: RunRecord, stages: Sequence[StageRecord]) -> str:
     """Outcome, test figures and spend in the first sentence, then a line a stage."""
     figures = run_metrics(run)
     proof = "" if run.proven is None else ("proven on test" if run.proven else "not proven")
-    test = _percent("test", figures, "test_score", "test_score_ci")
+    test = _percent("test", figures, "test_score", "test_ci")
     facts = [f"best `{run.best_stage}`", test, _points(figures, "test_gain"), proof, _spend(figures)]
     lines = [f"- `{stage.folder}` {stage_note(run, stage).splitlines()[0]}" for stage in stages]
     first = f"**{run.status}.** {', '.join(fact for fact in facts if fact)}."

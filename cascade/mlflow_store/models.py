@@ -8,6 +8,7 @@ import ast
 import hashlib
 import importlib.metadata
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,8 @@ CONFIG, STATE = "config.json", "state.json"
 PROGRAM_TAG = "cascade.program"
 _OPTIMIZERS_ONLY = ("prompt", "teacher", "student")
 """LMs that a program does not call when it serves."""
+_TRAINED = re.compile(r"^embedded/.+-[0-9a-f]{12}$")
+"""Weights that a stage has trained are named after their content; the base model is installed with cascade."""
 _ENTRY = Path(__file__).with_name("loader.py")
 
 
@@ -57,21 +60,23 @@ def package(journal: Journal, stage: StageRecord, weights: Callable[[str], Path 
 
     Raises:
         ExperimentError: its source is gone, or imports a file that would not be there.
+        ModelError: its weights are gone.
     """
     run = journal.run
     source = _source(journal, run)
-    if missing := siblings(source):
+    if not all(part.isidentifier() for part in run.factory["name"].split(".")):
+        raise ExperimentError(f"program = {run.factory['name']} has no name in {source.name}. Write it as a function.")
+    if missing := siblings(source, Path(run.factory["source"])):
         raise ExperimentError(
             f"{source.name} imports {missing[0]!r}, a file of the project that is not there when the program is loaded "
             "elsewhere. Put what it needs into the same file, or install it as a package."
         )
-    taken = journal.read(f"{stage.folder}/program.json")
-    if not isinstance(taken, dict):
+    state, own = journal.read(f"{stage.folder}/program.json"), stage.lms
+    if not isinstance(state, dict):
         raise ExperimentError(f"{journal.folder / stage.folder} holds no program.json.")
-    state, own = (taken["state"], taken["lms"]) if taken.keys() == {"state", "lms"} else (taken, stage.lms)
     serving = {name: model for name, model in run.lms.items() if name not in _OPTIMIZERS_ONLY}
     needed = dict.fromkeys((*own.values(), *serving.values()))
-    trained = {model: file for model in needed if (file := weights(model)) is not None}
+    trained = {model: file for model in needed if _TRAINED.search(model) and (file := weights(model)) is not None}
     names = {model: file.name for model, file in trained.items()}
     config = _config(run, source, {"predictors": own, "lms": serving, "weights": names})
     return Package(stage.folder, config, _without_lms(state), source, trained, stage.params)
@@ -104,9 +109,14 @@ def log(client: Any, experiment_id: str, run_id: str, package: Package, note: st
     return model
 
 
-def siblings(source: Path) -> list[str]:
-    """Modules of the source's own project that it imports, and that would not be there without the project."""
-    roots = {source.resolve().parent, *source.resolve().parents[1:2]}
+def siblings(source: Path, place: Path | None = None) -> list[str]:
+    """Modules of the source's own project that it imports, and that would not be there without the project.
+
+    Args:
+        place: where the source stands in its project, if `source` is a copy.
+    """
+    place = (place or source).resolve()
+    roots = {place.parent, *place.parents[1:2]}
     wanted = [name for name in _imported(source) if name != "cascade" and name not in sys.stdlib_module_names]
     return [name for name in wanted if any(_is_module(root, name) for root in roots)]
 
@@ -123,7 +133,7 @@ def requirements(models: Mapping[str, str]) -> list[str]:
 
 def _config(run: RunRecord, source: Path, models: Mapping[str, Any]) -> dict[str, Any]:
     """What a loader must know; nothing of the run that made it, so that equal programs have equal configs."""
-    forced = str(run.params.get("force_format", "true")).lower() not in ("false", "0", "no", "off")
+    forced = run.params.get("force_format")
     return {
         "format": 1,
         "experiment": run.experiment,
@@ -131,7 +141,7 @@ def _config(run: RunRecord, source: Path, models: Mapping[str, Any]) -> dict[str
         "source": source.name,
         "inputs": list(run.inputs),
         "outputs": list(run.outputs),
-        "settings": {"force_format": forced},
+        "settings": {} if forced is None else {"force_format": forced.lower() == "true"},
         **models,
     }
 

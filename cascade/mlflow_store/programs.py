@@ -53,7 +53,9 @@ class Program:
 
     def context(self) -> contextlib.AbstractContextManager[None]:
         """The `dspy.context` under which the module runs."""
-        context: contextlib.AbstractContextManager[None] = dspy.context(lm=self.lms["task"], adapter=self.lms.adapter)
+        context: contextlib.AbstractContextManager[None] = dspy.context(
+            lm=self.lms["task"], adapter=self.lms.adapter, num_threads=self.lms.threads, disable_history=True
+        )
         return context
 
     def fields(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,7 +95,7 @@ def rebuild(folder: Path, settings: Settings | None = None, *, lms: MakeLMs = LM
     config = json.loads((folder / CONFIG).read_text("utf-8"))
     made = lms(_as_judged(settings or load_settings(), config))
     for model, name in config["weights"].items():
-        _install(model, folder / name, made)
+        _install(model, folder / name, made.models)
     factory = _factory(folder / config["source"], config["factory"])
     state = json.loads((folder / STATE).read_text("utf-8"))
     return Program(restore(factory, Snapshot(state, config["predictors"]), made.by_model), made, config)
@@ -118,7 +120,7 @@ def _model_id(client: Any, uri: str) -> str:
 
 
 def _download(client: Any, model_id: str, settings: Settings) -> Path:
-    """The model's small files; weights only where the store of weights does not hold them yet."""
+    """A folder with the model's small files; weights go straight into the store of weights, unless they are there."""
     from mlflow.artifacts import download_artifacts
 
     folder = settings.home / "programs" / model_id
@@ -136,9 +138,11 @@ def _download(client: Any, model_id: str, settings: Settings) -> Path:
         with contextlib.suppress(OSError):
             draft.rename(folder)
         shutil.rmtree(draft, ignore_errors=True)
-    for model, name in json.loads((folder / CONFIG).read_text("utf-8"))["weights"].items():
-        if not _stored(LMs(settings), model) and not (folder / name).exists():
-            fetch(name, str(folder))
+    weights, models = json.loads((folder / CONFIG).read_text("utf-8"))["weights"], LMs(settings).models
+    for model in [model for model in weights if not _stored(models, model)]:
+        with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as scratch:
+            fetch(weights[model], scratch)
+            _install(model, Path(scratch) / weights[model], models)
     return folder
 
 
@@ -165,23 +169,24 @@ def _factory(source: Path, name: str) -> Callable[[], Any]:
     return factory
 
 
-def _stored(lms: LMs, model: str) -> bool:
+def _stored(models: Any, model: str) -> bool:
     try:
-        lms.models.path(model)
+        models.path(model)
     except ModelError:
         return False
     return True
 
 
-def _install(model: str, file: Path, lms: LMs) -> None:
+def _install(model: str, file: Path, models: Any) -> None:
     """Put weights into the local store under the name that their content gives them."""
-    if _stored(lms, model):
+    if _stored(models, model):
         return
-    models, digest = lms.models, hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+    with file.open("rb") as weights:
+        digest = hashlib.file_digest(weights, "sha256").hexdigest()[:12]
     wanted = model.removeprefix("embedded/")
     base, _, expected = wanted.rpartition("-")
     if digest != expected:
-        raise ModelError(f"The weights {file} of {model!r} are damaged: they are {digest}. Delete them and load again.")
+        raise ModelError(f"The weights {file} of {model!r} are damaged: they are {digest}. Train them again.")
     models.folder.mkdir(parents=True, exist_ok=True)
     copy = models.folder / f".{file.name}.{os.getpid()}"
     shutil.copyfile(file, copy)

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cascade.errors import CascadeError, ExperimentError
+from cascade.errors import CascadeError, ExperimentError, ModelError
 from cascade.journal import STAGE_FILES, Journal, StageRecord
 from cascade.mlflow_store import content, models
 from cascade.mlflow_store.entry import Entry, milliseconds
@@ -39,8 +39,10 @@ class Publication:
         self.journal = journal
         self.weights = weights
         self.prefix = prefix
+        # Hashes first: what is written after them, beside this sending, differs from them and is sent next time.
+        self.now = digests(journal)
         self.run = journal.run
-        self.stages = journal.stages()
+        self.stages = [stage for stage in journal.stages() if stage.folder in self.now]
         self.notes = _notes(journal, uri)
 
     def send(self) -> None:
@@ -48,9 +50,9 @@ class Publication:
         noted = self._noted_parent()
         if noted is None:
             self.notes = {"stages": {}}
-        now, sent = digests(self.journal, self.uri), self.notes.get("digest", "")
+        now, before = self.now, self.notes.get("digest", "")
         changed = [stage for stage in self.stages if self._noted(stage).get("digest") != now[stage.folder]]
-        if noted and not changed and sent == now[""]:
+        if noted and not changed and before == now[""]:
             return
         parent = noted or self._parent()
         self._open(parent)
@@ -74,7 +76,8 @@ class Publication:
     @cached_property
     def datasets(self) -> dict[str, Any]:
         """MLflow's datasets by split: name, fingerprint and origin, no rows."""
-        return {name: _dataset(f"{self.run.dataset}-{name}", split) for name, split in self.run.splits.items()}
+        dataset = self.run.dataset.partition("@")[0]
+        return {name: _dataset(f"{dataset}-{name}", split) for name, split in self.run.splits.items()}
 
     def _noted_parent(self) -> Entry | None:
         """The run that was noted, if it is still there and the experiment's."""
@@ -136,8 +139,8 @@ class Publication:
         """The stage's LoggedModel; None, and a tag that says why, for a program that cannot be loaded elsewhere."""
         try:
             package = models.package(self.journal, stage, self.weights)
-        except ExperimentError as error:
-            entry.tags({"cascade.no_model": str(error)})
+        except (ExperimentError, ModelError) as error:
+            entry.tags({"cascade.no_model": str(error)[:5000]})
             return None
         model = models.log(self.client, self.experiment, entry.id, package, content.stage_note(self.run, stage))
         self._note(stage.folder, model_id=model.model_id, program=package.digest)
@@ -198,12 +201,15 @@ class Publication:
         self.journal.write(NOTES, self.notes)
 
 
-def digests(journal: Journal, uri: str, *, sent: bool = False) -> dict[str, str]:
-    """Hash of each stage's record and files, and under '' of the run's: as they are, or as they were sent to `uri`."""
-    if sent:
-        notes = _notes(journal, uri)
-        stages = {folder: facts.get("digest", "") for folder, facts in notes["stages"].items()}
-        return {"": notes.get("digest", ""), **stages}
+def sent(journal: Journal, uri: str | None) -> dict[str, str]:
+    """What `digests` was when it was sent to `uri`; None is any store."""
+    notes = _notes(journal, uri)
+    stages = {folder: facts.get("digest", "") for folder, facts in notes["stages"].items()}
+    return {"": notes.get("digest", ""), **stages}
+
+
+def digests(journal: Journal) -> dict[str, str]:
+    """Hash of each stage's record and files, and under '' of the run's."""
     spent = journal.run.spent_by_stage
     names = [stage.folder for stage in journal.stages()]
     files = ("record.json", *STAGE_FILES)
@@ -219,11 +225,11 @@ def _hash(folder: Path, names: tuple[str, ...], also: str = "") -> str:
     return total.hexdigest()[:16]
 
 
-def _notes(journal: Journal, uri: str) -> dict[str, Any]:
-    """What was noted for this store; nothing, if the notes are another store's or damaged."""
+def _notes(journal: Journal, uri: str | None) -> dict[str, Any]:
+    """What was noted for this store (None: for any); nothing, if the notes are another store's or damaged."""
     with contextlib.suppress(CascadeError):
         notes = journal.read(NOTES)
-        if isinstance(notes, dict) and notes.get("uri") == redact(uri):
+        if isinstance(notes, dict) and (uri is None or notes.get("uri") == redact(uri)):
             return {"stages": {}, **notes}
     return {"stages": {}}
 

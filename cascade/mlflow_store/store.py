@@ -11,13 +11,14 @@ import os
 import re
 import socket
 import sqlite3
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from cascade.errors import TrackingError
+from cascade.errors import ModelError, TrackingError
 
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -53,9 +54,9 @@ def reaching(uri: str, doing: str, consequence: str) -> Iterator[None]:
         consequence: a sentence: what was lost, and what to do.
     """
     try:
-        with _quiet():
+        with _QUIET:
             yield
-    except TrackingError:
+    except (TrackingError, ModelError):
         raise
     except Exception as error:
         reason = redact(" ".join(str(error).split()) or type(error).__name__)[:300].rstrip(".")
@@ -132,18 +133,38 @@ def _knock(uri: str) -> None:
             socket.create_connection((parts.hostname, port), timeout=PATIENCE).close()
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
-    levels = [logger.level for logger in loggers]
-    import mlflow.utils.logging_utils  # noqa: F401 - it sets levels when it is first imported, so before ours
+class _Quiet:
+    """Keeps MLflow and its database from logging and warning, while anyone is inside.
 
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    A run publishes in the background, so nothing here may undo what another thread does: levels come back when the last
+    one leaves, and warnings are filtered by module for good, because `warnings.catch_warnings` is not for threads.
+    """
+
+    _loggers = ("mlflow", "alembic")
+    _warners = r"(mlflow|sqlalchemy|alembic|<sqlalchemy)\b.*"
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._levels: list[int] = []
+
+    def __enter__(self) -> None:
+        warnings.filterwarnings("ignore", module=self._warners)
+        import mlflow.utils.logging_utils  # noqa: F401 - it sets levels when it is first imported, so before ours
+
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._levels = [logging.getLogger(name).level for name in self._loggers]
+                for name in self._loggers:
+                    logging.getLogger(name).setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                for name, level in zip(self._loggers, self._levels, strict=True):
+                    logging.getLogger(name).setLevel(level)
+
+
+_QUIET = _Quiet()

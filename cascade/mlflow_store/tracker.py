@@ -5,12 +5,12 @@ and is found again by its tags, so that sending again completes the copy and nev
 """
 
 import fcntl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cascade.journal import Journal
-from cascade.mlflow_store.publication import NOTES, Publication, digests
+from cascade.mlflow_store.publication import NOTES, Publication, digests, sent
 from cascade.mlflow_store.store import connect, reaching
 
 
@@ -47,7 +47,18 @@ class MlflowTracker:
 
     def is_current(self, journal: Journal) -> bool:
         """Whether everything was sent to this store already, by the notes in the journal; asks no server."""
-        return digests(journal, self.tracking_uri) == digests(journal, self.tracking_uri, sent=True)
+        return digests(journal) == sent(journal, self.tracking_uri)
+
+    def catch_up(self, journals: Iterable[Journal]) -> int:
+        """Publish those of `journals` that no store has got in full; returns how many. Asks no server if there is none.
+
+        Raises:
+            TrackingError: the store cannot be reached or refuses.
+        """
+        waiting = [journal for journal in journals if digests(journal) != sent(journal, None)]
+        for journal in sorted(waiting, key=lambda journal: journal.folder.name):
+            self.publish(journal)
+        return len(waiting)
 
 
 @contextmanager

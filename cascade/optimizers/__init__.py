@@ -1,5 +1,5 @@
 """Optimizers of our own, with DSPy's interface."""
 
-from cascade.optimizers.finetune import TolerantFinetune
+from cascade.optimizers.finetune import BootstrapFinetune
 
-__all__ = ["TolerantFinetune"]
+__all__ = ["BootstrapFinetune"]

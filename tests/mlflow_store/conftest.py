@@ -7,15 +7,6 @@ import pytest
 from cascade.mlflow_store import store
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with MLflow's tables, made once because making them takes seconds."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    with store.reaching(f"sqlite:///{path}", "could not be made", ""):
-        store.connect(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture(autouse=True)
 def _nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks MLflow's global store instead of the one that was given finds no server."""

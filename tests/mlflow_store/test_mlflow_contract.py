@@ -12,7 +12,7 @@ from cascade.mlflow_store import MlflowTracker, store
 PARENT_TAGS = {
     "cascade.kind": "cascade",
     "cascade.signature": "9f2c1ab0",
-    "cascade.dataset": "qa",
+    "cascade.dataset": "qa@0123456789ab",
     "cascade.status": "completed",
     "cascade.git_sha": "0" * 40,
     "cascade.best_stage": "2-together",
@@ -39,7 +39,12 @@ STAGE_TAGS = {
     "4-weights": {"cascade.stage": "4-weights", "cascade.lever": "weights", "cascade.stage_status": "failed"},
 }
 DONE_FILES = {"program.json", "prompts.md", "prompts.diff.md", "examples.json", "candidates.jsonl", "decision.json"}
-STAGE_FILES = {"2-together": DONE_FILES, "0-baseline": DONE_FILES - {"candidates.jsonl"}, "3-demos": set(), "4-weights": set()}
+STAGE_FILES = {
+    "2-together": DONE_FILES,
+    "0-baseline": DONE_FILES - {"candidates.jsonl"},
+    "3-demos": set(),
+    "4-weights": set(),
+}
 TABLE = ["input", "predicted", "score", "expected", "feedback", "id", "error", "tokens", "latency"]
 
 
@@ -155,9 +160,7 @@ def test_artifacts_of_runs(runs: dict[str, Any], client: Any) -> None:
     assert {file.path for file in client.list_artifacts(runs["parent"].info.run_id)} == {"decisions.json"}
 
 
-def test_examples_are_a_table(
-    runs: dict[str, Any], uri: str, client: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_examples_are_a_table(runs: dict[str, Any], uri: str, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     run = runs["2-together"]
     table = client.load_table(run.info.experiment_id, "examples.json", [run.info.run_id])
@@ -203,6 +206,6 @@ def test_a_note_says_verdict_interval_and_spend_first(runs: dict[str, Any]) -> N
     assert runs["4-weights"].data.tags["mlflow.note.content"] == "**failed.** 7 LM calls, 2 s.\n\nValueError: no rows"
     assert runs["3-demos"].data.tags["mlflow.note.content"] == "**skipped.**\n\nplateau"
     assert runs["parent"].data.tags["mlflow.note.content"].splitlines()[0] == (
-        "**completed.** best `2-together`, test 70.0% [60.0%, 80.0%], gain +20.0 [+10.0, +30.0] points, proven on test, "
-        "500 LM calls, $0.05, 20 s."
+        "**completed.** best `2-together`, test 70.0% [60.0%, 80.0%], gain +20.0 [+10.0, +30.0] points, "
+        "proven on test, 500 LM calls, $0.05, 20 s."
     )

@@ -15,7 +15,7 @@ from cascade.lm.embedded.provider import EmbeddedProvider
 
 __all__ = ["EmbeddedEngine", "EmbeddedProvider", "FormatForcingAdapter", "Models", "embedded_lm"]
 
-_DEFAULTS = {"temperature": 0.0, "max_tokens": 256, "num_retries": 0, "cache": True, "stop": ["[[ ## completed"]}
+_DEFAULTS = {"temperature": 0.0, "max_tokens": 128, "num_retries": 0, "cache": True, "stop": ["[[ ## completed"]}
 
 
 def embedded_lm(name: str, engine: EmbeddedEngine, provider: EmbeddedProvider | None = None, **options: Any) -> dspy.LM:
@@ -25,7 +25,7 @@ def embedded_lm(name: str, engine: EmbeddedEngine, provider: EmbeddedProvider | 
         name: a name in `Models`, with or without `embedded/`.
         engine: answers; it is shared by all copies of the LM.
         provider: trains; None makes one on the same engine.
-        options: of `dspy.LM`; they replace temperature 0, 256 tokens, no retries and the stop string at which
+        options: of `dspy.LM`; they replace temperature 0, 128 tokens, no retries and the stop string at which
             an answer of `dspy.ChatAdapter` ends. Retries are off because a local failure repeats itself.
     """
     return dspy.LM(

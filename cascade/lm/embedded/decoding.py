@@ -11,8 +11,11 @@ from typing import Any
 from dspy import lm15
 
 from cascade.lm.embedded.forcing import Slot, value_grammar
+from cascade.lm.embedded.vocabulary import Vocabulary
 
 _HEADER_START = "[[ ##"
+_FAR = 100.0
+"""Added to the logits of the tokens on offer: no other token comes near, and their order stays."""
 _VALUE_TOKENS = 64
 """Cap of a value under a grammar; the grammars of numbers end sooner, lists of strings may not."""
 
@@ -27,16 +30,18 @@ class Sampling:
     seed: int | None = None
 
     def body(self) -> dict[str, Any]:
-        """As fields of llama.cpp's request; raises nothing."""
-        body: dict[str, Any] = {"temperature": self.temperature, "cache_prompt": True}
+        """As fields of llama.cpp's request."""
+        # What a cache holds was computed in other batches and differs in the last bits. That leaves greedy answers
+        # as they are (measured) but not drawn ones, so a draw reads its whole prompt anew.
+        body: dict[str, Any] = {"temperature": self.temperature, "cache_prompt": self.temperature == 0}
         return body | {k: v for k, v in (("top_p", self.top_p), ("seed", self.seed)) if v is not None}
 
 
 class Decoder:
     """Generates one answer and counts its tokens; used once."""
 
-    def __init__(self, server: Any, sampling: Sampling) -> None:
-        self._server, self._sampling = server, sampling
+    def __init__(self, server: Any, sampling: Sampling, vocabulary: Vocabulary) -> None:
+        self._server, self._sampling, self._vocabulary = server, sampling, vocabulary
         self._prompt_tokens: int | None = None
         self._generated = 0
         self.finish = "stop"
@@ -50,8 +55,8 @@ class Decoder:
         """Whatever the model says, up to a stop string or the limit."""
         return self._generate(prompt, {"stop": list(stop)}, self._sampling.max_tokens)
 
-    def fill(self, prompt: str, slots: tuple[Slot, ...]) -> str:
-        """An answer with a value for every slot, as `dspy.ChatAdapter` reads it."""
+    def fill(self, prompt: str, slots: tuple[Slot, ...], stop: tuple[str, ...]) -> str:
+        """An answer with a value for every slot, as `dspy.ChatAdapter` reads it; `stop` ends free texts."""
         written = ""
         texts_left = sum(slot.free for slot in slots)
         for slot in slots:
@@ -60,7 +65,7 @@ class Decoder:
                 # Free texts share what is left, so that the last field gets its turn.
                 limit = max(1, (self._sampling.max_tokens - self._generated) // texts_left)
                 texts_left -= 1
-                written += self._generate(prompt + written, {"stop": [_HEADER_START]}, limit).strip()
+                written += self._generate(prompt + written, {"stop": [_HEADER_START, *stop]}, limit).strip()
             else:
                 written += self._choose(prompt + written, slot) if slot.choices else self._value(prompt + written, slot)
         return written
@@ -70,26 +75,17 @@ class Decoder:
         return self._generate(prompt, options, _VALUE_TOKENS).strip()
 
     def _choose(self, prompt: str, slot: Slot) -> str:
-        """A choice, streamed and stopped as soon as the rest is certain."""
-        if (only := slot.settled("")) is not None:
-            return only
-        text, last, count = "", {}, 0
-
-        def on_chunk(chunk: Any) -> bool:
-            nonlocal text, last, count
-            last, count = (chunk[-1] if isinstance(chunk, list) else chunk), count + 1
-            text += _text_of(last)
-            return "error" in last or slot.settled(text) is not None
-
-        options = {
-            "grammar": value_grammar(slot),
-            "stream": True,
-            "timings_per_token": True,
-            "max_tokens": _VALUE_TOKENS,
-        }
-        self._server.handle_completions({**self._sampling.body(), **options, "prompt": prompt}, on_chunk)
-        self._count(last, {})
-        return slot.settled(text) or text
+        """A choice, token by token until the rest is certain."""
+        text = ""
+        while (only := slot.settled(text)) is None:
+            rests = [choice[len(text) :] or "\n" for choice in slot.choices if choice.startswith(text)]
+            offered = self._vocabulary.beginnings(rests)
+            if not offered:
+                return self._value(prompt, slot)
+            options = {"logit_bias": [[token, _FAR] for token in offered]}
+            text += self._generate(prompt + text, options, 1)
+        self.finish = "stop"
+        return only
 
     def _generate(self, prompt: str, options: dict[str, Any], limit: int) -> str:
         body = {**self._sampling.body(), **options, "prompt": prompt, "max_tokens": limit}

@@ -20,6 +20,7 @@ from cascade.lm.embedded.forcing import Form, current_form
 from cascade.lm.embedded.models import PREFIX, Models
 from cascade.lm.embedded.prompts import render
 from cascade.lm.embedded.servers import Pool, Shape, cores
+from cascade.lm.embedded.vocabulary import Vocabulary
 
 _IN_MEMORY = 2
 """Models kept loaded: a student and its teacher."""
@@ -42,7 +43,7 @@ class EmbeddedEngine:
         self.models = models
         self.deterministic = deterministic
         self.threads = threads
-        self._pools: OrderedDict[str, tuple[Pool, str]] = OrderedDict()
+        self._pools: OrderedDict[str, tuple[Pool, str, Vocabulary]] = OrderedDict()
         self._lock = threading.Lock()
 
     def complete(self, request: lm15.Request) -> lm15.Response:
@@ -56,11 +57,12 @@ class EmbeddedEngine:
         """
         _refuse_unsupported(request)
         form = current_form()
-        pool, template = self._model(request.model)
+        pool, template, vocabulary = self._model(request.model)
         prompt = render(template, _messages(request))
         with pool.lease() as server:
-            decoder = Decoder(server, _sampling(request, form))
-            text = decoder.fill(prompt, form.slots) if form else decoder.free(prompt, request.config.stop)
+            decoder = Decoder(server, _sampling(request, form), vocabulary)
+            stop = request.config.stop
+            text = decoder.fill(prompt, form.slots, stop) if form else decoder.free(prompt, stop)
         # DSPy refuses an empty part; a space parses like nothing.
         message = lm15.Message.assistant([lm15.TextPart(text or " ")])
         return lm15.Response(
@@ -106,7 +108,7 @@ class EmbeddedEngine:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).load_state, (self.dump_state(),)
 
-    def _model(self, model: str) -> tuple[Pool, str]:
+    def _model(self, model: str) -> tuple[Pool, str, Vocabulary]:
         name = model.removeprefix(PREFIX)
         with self._lock:
             if name not in self._pools:
@@ -116,11 +118,11 @@ class EmbeddedEngine:
             self._pools.move_to_end(name)
             return self._pools[name]
 
-    def _load(self, name: str) -> tuple[Pool, str]:
+    def _load(self, name: str) -> tuple[Pool, str, Vocabulary]:
         shape = Shape.of(deterministic=self.deterministic, threads=self.threads or cores())
         try:
             template = self.models.facts(name)["chat_template"]
-            return Pool(self.models.path(name), shape), template
+            return Pool(self.models.path(name), shape), template, Vocabulary(self.models.vocabulary(name))
         except ModelError as error:
             raise lm15.UnsupportedModelError(str(error)) from error
 

@@ -137,14 +137,16 @@ def requantise(source: Path, target: Path) -> Path:
     return _write(model, target, lambda tensor: gguf.quants.dequantize(tensor.data, tensor.tensor_type))
 
 
-def write_trained(base: Path, state: Mapping[str, Any], target: Path) -> Path:
-    """Write torch weights (Hugging Face names) as a Q8_0 copy of the GGUF file `base`; returns `target`."""
-    model = GgufModel(base)
+def write_trained(model: GgufModel, state: Mapping[str, Any], target: Path) -> Path:
+    """Write torch weights (Hugging Face names) as a Q8_0 copy of `model`, which they were made from.
+
+    Returns `target`; raises `ModelError` if a tensor is missing.
+    """
 
     def values(tensor: Any) -> Array:
         name = hf_name(tensor.name)
         if name not in state:
-            raise ModelError(f"The trained weights lack {name!r}, which {base} has.")
+            raise ModelError(f"The trained weights lack {name!r}, which {model.path} has.")
         return _permute(state[name].detach().float().cpu().numpy(), model._heads(tensor.name))
 
     return _write(model, target, values)

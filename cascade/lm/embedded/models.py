@@ -50,6 +50,7 @@ class Models:
         with file_lock(self.folder / ".prepare.lock"):
             if not self._there(BASE):
                 self._install_base(progress or (lambda _step: None))
+        self.vocabulary(BASE)
         return self.path(BASE)
 
     def names(self) -> list[str]:
@@ -95,6 +96,17 @@ class Models:
             raise ModelError(
                 f"{file} cannot be read ({error}). Delete it, then run `cascade models prepare`."
             ) from None
+
+    def vocabulary(self, name: str) -> dict[str, int]:
+        """Token ids by text; read from the weights once for all models of a root, which takes seconds."""
+        root = str(self.facts(name).get("root", name.removeprefix(PREFIX)))
+        file = self.folder / f"{root}.vocabulary.json"
+        if not file.exists():
+            from cascade.lm.embedded.gguf_file import GgufModel
+            from cascade.lm.embedded.vocabulary import texts_of
+
+            write_json(file, texts_of(GgufModel(self.path(name)).value("tokenizer.ggml.tokens")))
+        return dict(json.loads(file.read_text("utf-8")))
 
     def add(self, gguf_path: Path, *, base: str, recipe: str) -> str:
         """Move fine-tuned weights into the store; returns their name, `<root of base>-<sha12>`.

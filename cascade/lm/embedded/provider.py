@@ -16,7 +16,7 @@ from dspy.clients.provider import Provider, TrainingJob
 
 from cascade.errors import CascadeError, ModelError
 from cascade.lm.embedded.engine import EmbeddedEngine
-from cascade.lm.embedded.gguf_file import write_trained
+from cascade.lm.embedded.gguf_file import GgufModel, write_trained
 from cascade.lm.embedded.models import PREFIX, file_lock
 from cascade.lm.embedded.training import OnStep, TrainingOptions, finetune
 
@@ -126,7 +126,7 @@ class EmbeddedProvider(Provider):  # type: ignore[misc]
         with file_lock(models.folder / ".training.lock", stop):
             if known := models.find_trained(recipe):
                 return known
-            base = models.path(model)
+            base = GgufModel(models.path(model))
             state = finetune(base, rows, options, on_step=self.on_step, should_stop=stop)
             with tempfile.TemporaryDirectory(prefix=".training-", dir=models.folder) as scratch:
                 trained = write_trained(base, state, Path(scratch) / "trained.gguf")

@@ -71,7 +71,7 @@ class Row:
 
 
 def finetune(
-    gguf: Path,
+    gguf: Path | GgufModel,
     rows: Sequence[Mapping[str, Any]],
     options: TrainingOptions,
     *,
@@ -81,7 +81,7 @@ def finetune(
     """Train the weights in a GGUF file on chat rows; returns torch tensors by Hugging Face name.
 
     Args:
-        gguf: the weights to start from; they are not changed.
+        gguf: the weights to start from, a file or one that is open; they are not changed.
         rows: `{"messages": [...]}` each, the last message being the assistant's.
         options: epochs, learning rate and so on.
         on_step: told of each step.
@@ -92,7 +92,7 @@ def finetune(
     """
     if not rows:
         raise ModelError("There are no rows to train on. Give demos or traces that the metric accepts.")
-    source = GgufModel(gguf)
+    source = gguf if isinstance(gguf, GgufModel) else GgufModel(gguf)
     encoded = _encode(source, rows, options.max_length)
     trainer = _Trainer(source.load(), options, steps=math.ceil(len(encoded) / options.batch_size) * options.epochs)
     order = random.Random(options.seed)

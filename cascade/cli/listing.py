@@ -1,0 +1,106 @@
+"""`cascade list`: what there is to run, and what came of it last time.
+
+Invariant: nothing is asked of MLflow; what is shown was found in `experiments/` and in the local journals.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cascade.cli.parts import Json, experiment_named, print_json, stdout_kept
+from cascade.errors import CascadeError
+
+if TYPE_CHECKING:
+    from cascade.journal import Journal
+
+
+def list_experiments(as_json: Json = False) -> None:
+    """List the experiments and how each one's last run ended.
+
+    Example: cascade list --json
+    """
+    from cascade.settings import load_settings
+
+    with stdout_kept():
+        settings = load_settings()
+        rows = experiments(settings.project, settings.home)
+    if as_json:
+        print_json(rows)
+    elif rows:
+        _print_table(rows)
+    else:
+        print(f"There is no experiment in {settings.project / 'experiments'}. Add experiments/NAME.py.")
+
+
+def experiments(project: Path, home: Path) -> list[dict[str, Any]]:
+    """A row an experiment: `name`, `hypothesis`, `dataset`, `stages`, `last_run` (None if never run) and `error`."""
+    from cascade.discover import names
+
+    return [{**_definition(name, project), "last_run": _last_run(home, name)} for name in names(project)]
+
+
+def _definition(name: str, project: Path) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": name, "hypothesis": "", "dataset": "", "stages": [], "error": ""}
+    try:
+        experiment = experiment_named(name, project)
+    except CascadeError as error:
+        return {**row, "error": " ".join(str(error).split())}
+    stages = [stage.name for stage in experiment.stages]
+    first_line = experiment.hypothesis.partition("\n")[0]
+    return {**row, "hypothesis": first_line, "dataset": experiment.dataset.name, "stages": stages}
+
+
+def _last_run(home: Path, name: str) -> dict[str, Any] | None:
+    from cascade.journal import journals
+
+    for journal in journals(home, name):
+        run = journal.run
+        best = best_stage(journal)
+        return {
+            "id": run.id,
+            "status": _status(run.status, run.pid),
+            "best_stage": best[0],
+            "best_dev_score": best[1],
+            "test_score": run.metrics.get("test_score"),
+            "proven": run.proven,
+        }
+    return None
+
+
+def best_stage(journal: "Journal") -> tuple[str, float | None]:
+    """The stage whose program was kept last, and its dev score; also of a run that did not end."""
+    kept = [stage for stage in journal.stages() if stage.kept == "new"]
+    return (kept[-1].folder, kept[-1].metrics.get("dev_score")) if kept else ("", None)
+
+
+def _status(status: str, pid: int) -> str:
+    """A run whose process was killed cannot say so."""
+    return "interrupted" if status == "running" and not _alive(pid) else status
+
+
+def _alive(pid: int) -> bool:
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from cascade.cli.words import last_run
+
+    for number, row in enumerate(rows):
+        if number:
+            print()
+        print(row["name"])
+        if row["error"]:
+            print(f"  broken    {row['error']}")
+        else:
+            print(f"  asks      {row['hypothesis'] or '(no docstring)'}")
+            print(f"  dataset   {row['dataset']}")
+            print(f"  stages    {' → '.join(row['stages']) or 'none'}")
+        print(f"  last run  {last_run(row['last_run'])}")

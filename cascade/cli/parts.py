@@ -1,0 +1,90 @@
+"""What commands are put together from, and how they print.
+
+Invariant: stdout holds what was asked for and nothing else, whatever a library, a user's file or a child process
+prints.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cascade.errors import ExperimentError
+
+if TYPE_CHECKING:
+    from cascade.experiment import Experiment
+    from cascade.lm.lms import LMs
+    from cascade.settings import Settings
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a command line is run with.
+
+    Args:
+        lms: makes the LMs from settings; default: those that settings name.
+    """
+
+    lms: "Callable[[Settings], LMs] | None" = None
+
+
+def parts_of(context: typer.Context) -> Parts:
+    """The parts that `main` was given."""
+    return context.obj if isinstance(context.obj, Parts) else Parts()
+
+
+@contextmanager
+def stdout_kept() -> Iterator[None]:
+    """Send everything that is printed inside to stderr, also by compiled code and child processes."""
+    sys.stdout.flush()
+    with redirect_stdout(sys.stderr), _descriptor_redirected(1, 2):
+        yield
+
+
+def print_json(value: Any) -> None:
+    """Print one document; what JSON does not know is printed as text."""
+    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+@contextmanager
+def _descriptor_redirected(source: int, target: int) -> Iterator[None]:
+    import ctypes
+
+    try:
+        kept = os.dup(source)
+    except OSError:
+        yield
+        return
+    try:
+        with suppress(OSError):
+            os.dup2(target, source)
+        yield
+    finally:
+        # What C code printed waits in a buffer that would else be written after the descriptor is back.
+        ctypes.CDLL(None).fflush(None)
+        os.dup2(kept, source)
+        os.close(kept)
+
+
+def experiment_named(name: str, project: Path) -> "Experiment":
+    """`cascade.discover.discover`, also for a file that tries to end the process.
+
+    Raises:
+        ExperimentError: no such file, or a broken one.
+    """
+    from cascade.discover import discover
+
+    try:
+        return discover(name, project)
+    except SystemExit as error:
+        raise ExperimentError(
+            f"experiments/{name}.py calls exit({error.code!r}) when it is imported. Remove that call."
+        ) from None

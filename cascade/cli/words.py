@@ -1,0 +1,119 @@
+"""Figures as a person reads them: percent, points, dollars, minutes.
+
+Invariant: an unknown figure is shown as unknown, never as zero.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cascade.result import StageResult
+    from cascade.spending import Spent
+
+UNKNOWN = "–"
+CALLS = "LM calls +ledger"
+HEADINGS = ("stage", "state", "dev", "gain", "verdict", "kept", CALLS, "cost", "time")
+
+
+def percent(share: float | None) -> str:
+    """A score.
+
+    >>> percent(0.31667)
+    '31.7%'
+    """
+    return UNKNOWN if share is None else f"{share:.1%}"
+
+
+def points(gain: float | None) -> str:
+    """A difference of scores.
+
+    >>> points(0.12), points(-0.005)
+    ('+12.0', '-0.5')
+    """
+    return UNKNOWN if gain is None else f"{100 * gain:+.1f}"
+
+
+def dollars(cost: float | None) -> str:
+    """What calls cost.
+
+    >>> dollars(0.0), dollars(0.00312), dollars(12.3), dollars(None)
+    ('$0', '$0.0031', '$12.30', '–')
+    """
+    if cost is None:
+        return UNKNOWN
+    return "$0" if cost == 0 else f"${cost:.4f}" if cost < 1 else f"${cost:,.2f}"
+
+
+def clock(seconds: float) -> str:
+    """How long.
+
+    >>> clock(3.2), clock(75), clock(4000)
+    ('3s', '1:15', '1:06:40')
+    """
+    whole = int(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02}"
+    return f"{minutes}:{rest:02}" if minutes else f"{rest}s"
+
+
+def calls(spent: "Spent") -> tuple[str, str]:
+    """LM calls that a model answered, and those that the ledger answered, or "" where there were none.
+
+    >>> from cascade.spending import Spent
+    >>> calls(Spent(lm_calls=1200, lm_calls_cached=3))
+    ('1,200', '+3')
+    """
+    return f"{spent.lm_calls:,}", f"+{spent.lm_calls_cached:,}" if spent.lm_calls_cached else ""
+
+
+def cells(result: "StageResult") -> dict[str, str]:
+    """A stage that ended, by heading; LM calls without those that the ledger answered."""
+    decision, interval = result.decision, result.interval
+    dev = percent(result.dev.mean) if result.dev else UNKNOWN
+    if result.dev and interval:
+        dev += f" [{100 * interval.low:.0f}–{100 * interval.high:.0f}]"
+    skipped = result.status == "skipped"
+    return {
+        "stage": result.name,
+        "state": result.status,
+        "dev": dev,
+        "gain": points(decision.gain) if decision else UNKNOWN,
+        "verdict": str(decision.verdict or UNKNOWN) if decision else UNKNOWN,
+        "kept": str(decision.kept) if decision else UNKNOWN,
+        CALLS: UNKNOWN if skipped else calls(result.spent)[0],
+        "cost": UNKNOWN if skipped else dollars(result.spent.cost_usd),
+        "time": UNKNOWN if skipped else clock(result.spent.seconds),
+    }
+
+
+def line(result: "StageResult") -> str:
+    """A stage that ended, in one line."""
+    shown = cells(result)
+    if result.status != "done":
+        return f"{shown['stage']}: {shown['state']}: {result.error}"
+    parts = [f"dev {shown['dev']}"]
+    if result.decision:
+        parts += [f"gain {shown['gain']}", shown["verdict"], f"kept {shown['kept']}"]
+    free = calls(result.spent)[1]
+    parts += [f"{shown[CALLS]} LM calls{f' ({free} from the ledger)' if free else ''}", shown["cost"], shown["time"]]
+    return f"{shown['stage']}: {', '.join(parts)}"
+
+
+def reasons(results: "Sequence[StageResult]") -> list[str]:
+    """Why, a line a stage after the baseline."""
+    told = [(result.name, result.decision.reason if result.decision else result.error) for result in results[1:]]
+    width = max((len(name) for name, _ in told), default=0)
+    return [f"  {name:<{width}}  {reason}" for name, reason in told]
+
+
+def last_run(run: Mapping[str, Any] | None) -> str:
+    """The last run of an experiment, in a phrase."""
+    if run is None:
+        return "never"
+    text = f"{run['id']} {run['status']}"
+    if run["best_stage"]:
+        text += f", best {run['best_stage']} with dev {percent(run['best_dev_score'])}"
+    if run["test_score"] is not None:
+        text += f", test {percent(run['test_score'])} ({'proven' if run['proven'] else 'not proven'})"
+    return text

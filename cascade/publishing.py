@@ -1,0 +1,53 @@
+"""Shows a journal to a tracker beside the run, so that a slow store costs the run no time.
+
+Invariant: one publication at a time; what the tracker refuses is a warning, and is sent with the next one.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from cascade.errors import TrackingError
+from cascade.journal import Journal, Tracker
+
+
+class Publisher:
+    """Publishes a journal from a thread of its own.
+
+    Args:
+        tracker: None publishes nothing.
+        warn: told once of each new reason why the tracker refuses.
+        behind: earlier runs, of which the tracker may have missed something.
+    """
+
+    def __init__(
+        self, tracker: Tracker | None, journal: Journal, warn: Callable[[str], None], *, behind: Sequence[Journal] = ()
+    ) -> None:
+        self._tracker = tracker
+        self._journal = journal
+        self._warn = warn
+        self._behind = list(behind)
+        self._warned: set[str] = set()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="publish")
+        self._latest: Future[None] | None = None
+
+    def publish(self) -> None:
+        """Publish soon; a publication that has not begun serves this call too."""
+        if self._tracker and (self._latest is None or self._latest.running() or self._latest.done()):
+            self._latest = self._thread.submit(self._send, self._tracker)
+
+    def close(self) -> None:
+        """Publish the end and wait for it."""
+        if self._tracker:
+            self._thread.submit(self._send, self._tracker)
+        self._thread.shutdown(wait=True)
+
+    def _send(self, tracker: Tracker) -> None:
+        try:
+            tracker.publish(self._journal)
+            if self._behind:
+                tracker.catch_up(self._behind)
+                self._behind = []
+        except TrackingError as error:
+            if str(error) not in self._warned:
+                self._warned.add(str(error))
+                self._warn(str(error))

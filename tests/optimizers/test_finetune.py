@@ -1,0 +1,107 @@
+"""Fine-tuning on what was answered, parsed and judged good enough."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+import scripted
+
+from cascade.errors import StageFailed
+from cascade.experiment import Budget
+from cascade.lm.gateway import Gateway, installed
+from cascade.lm.ledger import Ledger
+from cascade.lm.meter import Meter
+from cascade.metrics import for_optimizer
+from cascade.optimizers import BootstrapFinetune
+from cascade.testing import ScriptedEngine, ScriptedLMs
+
+Tuned = Callable[..., tuple[Any, list[str], ScriptedEngine]]
+
+
+@pytest.fixture
+def tuned(tmp_path: Path) -> Iterator[Tuned]:
+    ledger = Ledger(tmp_path / "ledger.db")
+
+    def tune(answer: Any, teacher: Callable[[ScriptedLMs], Any] = lambda lms: None, **options: Any) -> Any:
+        engine = ScriptedEngine(answer)
+        lms = ScriptedLMs(scripted.settings_in(tmp_path), engine)
+        student = scripted.Asks()
+        student.ask.lm = lms["task"]
+        settings = dspy.context(lm=lms["task"], adapter=lms.adapter, num_threads=2, max_errors=1000)
+        with settings, installed(Gateway(ledger, Meter(Budget()))):
+            optimizer = BootstrapFinetune(metric=for_optimizer(scripted.right), **options)
+            made = optimizer.compile(student, scripted.split("train", 12).examples(), teacher(lms))
+        (file,) = (tmp_path / ".cascade" / "trained").iterdir()
+        return made, [asked(row) for row in json.loads(file.read_text())], engine
+
+    yield tune
+    ledger.close()
+
+
+def asked(row: Any) -> str:
+    user = next(message["content"] for message in row["messages"] if message["role"] == "user")
+    return str(user.split("[[ ## question ## ]]\n")[1].splitlines()[0])
+
+
+def knows(*numbers: int, garbles: tuple[int, ...] = ()) -> Any:
+    def answer(model: str, inputs: Any, demos: int) -> Any:
+        number = int(inputs["question"].split()[1])
+        if number in garbles:
+            return "in no format"
+        return {"answer": scripted.gold(inputs["question"]) if number in numbers else "wrong"}
+
+    return answer
+
+
+def test_only_good_answers_are_trained_on(tuned: Tuned) -> None:
+    made, rows, _ = tuned(knows(1, 2, 7, garbles=(7, 8)))
+    assert sorted(rows) == ["train 1", "train 2"]
+    assert made.ask.lm.model.startswith("scripted/trained-")
+
+
+def test_an_answer_is_asked_for_once(tuned: Tuned) -> None:
+    _, _, engine = tuned(knows(1, 2))
+    assert len(engine.requests) == 12
+
+
+def test_the_teacher_s_answers_are_the_rows(tuned: Tuned) -> None:
+    def answer(model: str, inputs: Any, demos: int) -> Any:
+        return knows(*(range(6) if model == "scripted/big" else ()))(model, inputs, demos)
+
+    def teacher(lms: ScriptedLMs) -> Any:
+        program = scripted.Asks()
+        program.ask.lm = lms.by_model("scripted/big")
+        return program
+
+    _, rows, _ = tuned(answer, teacher)
+    assert sorted(rows) == [f"train {n}" for n in range(6)]
+
+
+def test_more_attempts_find_more_rows_one_an_example(tuned: Tuned) -> None:
+    tries: dict[str, int] = {}
+
+    def answer(model: str, inputs: Any, demos: int) -> Any:
+        question = inputs["question"]
+        tries[question] = tries.get(question, 0) + 1
+        number = int(question.split()[1])
+        return {"answer": scripted.gold(question) if number < 2 or (number < 5 and tries[question] > 1) else "wrong"}
+
+    _, rows, engine = tuned(answer, attempts=3)
+    assert sorted(rows) == [f"train {n}" for n in range(5)]
+    assert len(engine.requests) == 36
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (knows(), "None of 12 training answers was good enough to learn from. Improve prompts first"),
+        (knows(garbles=tuple(range(12))), "None of 12 training examples was answered in the right format"),
+    ],
+)
+def test_with_no_row_nothing_is_trained(tuned: Tuned, tmp_path: Path, answer: Any, told: str) -> None:
+    with pytest.raises(StageFailed, match=told):
+        tuned(answer)
+    assert not (tmp_path / ".cascade" / "trained").exists()
