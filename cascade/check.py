@@ -78,6 +78,7 @@ def prepare(experiment: Experiment, settings: Settings, lms: LMs | None = None) 
     _check_inputs(program, data)
     _check_budget(experiment, data)
     lms = lms or LMs(settings)
+    _check_prices(experiment, lms)
     for name in dict.fromkeys(("task", *(("prompt",) if experiment.stages else ()), *settings.lm)):
         if name != "default":
             lms[name]
@@ -124,6 +125,14 @@ def _check_inputs(program: Any, data: Data) -> None:
                 f"{type(program).__name__}.forward takes {', '.join(n for n in wanted if n != 'self')}, but dataset "
                 f"{data.name!r} gives it the input {name!r}. Rename one."
             )
+    given, kind = data.train.rows[0], (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    needed = [name for name, one in accepted.items() if one.default is inspect.Parameter.empty and one.kind not in kind]
+    for name in needed[1:]:
+        if name not in data.train.inputs:
+            there = f"Add {name!r} to its inputs" if name in given else "Add the field to its rows and its inputs"
+            raise ExperimentError(
+                f"{type(program).__name__}.forward needs {name!r}, which dataset {data.name!r} does not give. {there}."
+            )
 
 
 def _check_budget(experiment: Experiment, data: Data) -> None:
@@ -133,6 +142,17 @@ def _check_budget(experiment: Experiment, data: Data) -> None:
             f"Budget: lm_calls = {cap} does not even pay for judging: {len(data.dev)} calls on dev and twice "
             f"{len(data.test)} on test. Raise it to more than {needed}."
         )
+
+
+def _check_prices(experiment: Experiment, lms: LMs) -> None:
+    if experiment.budget.usd is None:
+        return
+    for name in lms:
+        if not lms.priced(name):
+            raise ExperimentError(
+                f"Budget: usd = {experiment.budget.usd} cannot be held: the price of {lms.model(name)!r} (LM {name!r}) "
+                "is not known. Cap lm_calls, tokens or minutes instead."
+            )
 
 
 def _git_sha(project: Path) -> str:

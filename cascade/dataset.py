@@ -116,12 +116,14 @@ def load(dataset: Dataset, project: Path) -> Data:
     group = dataset.group or info.get("group")
     train, dev, test = (_load_split(dataset, name, project, inputs, group) for name in SPLITS)
     data = Data(dataset.name, train, dev, test, info)
+    _refuse_gaps(data)
     _refuse_overlap(data)
     expected = info.get("fingerprint")
     if expected and expected != data.fingerprint:
+        place = _show(folder / "dataset.toml", project)
         raise DatasetError(
-            f"Dataset {dataset.name!r} has fingerprint {data.fingerprint!r}, but {_show(folder / 'dataset.toml', project)} "
-            f'says {expected!r}. If you meant to change the data, write fingerprint = "{data.fingerprint}" there.'
+            f"Dataset {dataset.name!r} has fingerprint {data.fingerprint!r}, but {place} says {expected!r}. "
+            f'If you meant to change the data, write fingerprint = "{data.fingerprint}" there.'
         )
     return data
 
@@ -235,6 +237,17 @@ def _checked(row: Any, place: str) -> Row:
             )
             raise DatasetError(f"{place}, field {name!r} holds {value!r}, which is not JSON: {hint}.") from None
     return {str(name): value for name, value in row.items()}
+
+
+def _refuse_gaps(data: Data) -> None:
+    fields = set(data.train.rows[0]) - {"id"}
+    for split in data:
+        for row, id_ in zip(split.rows, split.ids, strict=True):
+            if missing := fields - set(row):
+                raise DatasetError(
+                    f"Dataset {data.name!r}, split {split.name!r}: row {id_!r} has no field {min(missing)!r}. "
+                    f"Found: {', '.join(row)}."
+                )
 
 
 def _refuse_overlap(data: Data) -> None:

@@ -146,6 +146,10 @@ class ScriptedLMs(LMs):
         """An LM of the script under any name."""
         return self._scripted(model, "task")
 
+    def priced(self, name: str) -> bool:  # noqa: ARG002
+        """A script has no price."""
+        return False
+
     def identity(self, model: str) -> str:
         """Nothing is hidden in a script."""
         return model

@@ -190,7 +190,7 @@ def test_lms_are_part_of_the_signature_and_what_only_stops_a_run_is_not() -> Non
 
 def test_a_program_typed_at_a_prompt_is_refused() -> None:
     scope: dict[str, Any] = {}
-    exec("def made():\n    pass", scope)  # noqa: S102 - that is what a prompt does
-    with pytest.raises(ExperimentError, match="cannot be found. Define it in a file, not at a prompt"):
+    exec("def made():\n    pass", scope)
+    with pytest.raises(ExperimentError, match=r"cannot be found\. Define it in a file, not at a prompt"):
         source_file(Experiment("qa", scripted.right, dict))
     del scope

@@ -143,7 +143,7 @@ def under(folder: Path, answer: Any, *, latency: float = 0.0) -> Any:
 
 
 def test_answers_in_the_wrong_format_are_not_counted_as_broken(tmp_path: Path) -> None:
-    engine, context = under(tmp_path, lambda model, inputs, demos: "no format")
+    _, context = under(tmp_path, lambda model, inputs, demos: "no format")
     with context, installed(Gateway(Ledger(tmp_path / "l.db"), Meter(Budget()))) as gateway:
         found = evaluate(scripted.Asks(), scripted.split("dev", 10), scripted.right)
         gateway.ledger.close()

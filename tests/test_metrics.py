@@ -107,7 +107,7 @@ def test_a_threshold_outside_its_range_is_refused(threshold: float) -> None:
 
 def test_what_cannot_be_called_is_no_metric() -> None:
     with pytest.raises(
-        MetricError, match="metric = 'exact' cannot be called. Give a function of an example and a prediction"
+        MetricError, match=r"metric = 'exact' cannot be called. Give a function of an example and a prediction"
     ):
         as_metric("exact")  # type: ignore[arg-type]
 

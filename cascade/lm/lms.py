@@ -48,6 +48,11 @@ class LMs(Mapping[str, Any]):
         name = next((name for name in self if self.model(name) == model), None)
         return self[name] if name else self._make(LMSpec(model), "task")
 
+    def priced(self, name: str) -> bool:
+        """Whether what a call to this LM costs can be known; embedded models cost nothing."""
+        model = self.model(name)
+        return model.startswith("embedded/") or _price_known(model)
+
     def identity(self, model: str) -> str:
         """What a request to `model` does not show of its answers; part of the ledger's key."""
         if model.startswith("embedded/"):
@@ -120,6 +125,16 @@ class LMs(Mapping[str, Any]):
             return embedded_lm(spec.model, self.engine, self.provider, callbacks=callbacks, **spec.options)
         _refuse_uncallable(spec, role)
         return dspy.LM(spec.model, callbacks=callbacks, **spec.options)
+
+
+def _price_known(model: str) -> bool:
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    import litellm
+
+    try:
+        return bool(litellm.get_model_info(model).get("input_cost_per_token"))
+    except Exception:
+        return False
 
 
 def _refuse_uncallable(spec: LMSpec, role: str) -> None:

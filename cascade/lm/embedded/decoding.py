@@ -31,9 +31,11 @@ class Sampling:
 
     def body(self) -> dict[str, Any]:
         """As fields of llama.cpp's request."""
-        # What a cache holds was computed in other batches and differs in the last bits. That leaves greedy answers
-        # as they are (measured) but not drawn ones, so a draw reads its whole prompt anew.
-        body: dict[str, Any] = {"temperature": self.temperature, "cache_prompt": self.temperature == 0}
+        # Without the server's own cuts temperature 1 is the model's distribution. The prompt's start comes from the
+        # cache also for draws: that can change a draw's last bits, but reading
+        # 700 tokens anew takes eight times as long.
+        cuts = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
+        body: dict[str, Any] = {"temperature": self.temperature, "cache_prompt": True, **cuts}
         return body | {k: v for k, v in (("top_p", self.top_p), ("seed", self.seed)) if v is not None}
 
 
