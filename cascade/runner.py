@@ -171,8 +171,11 @@ def _search(session: Session, stage: Stage, name: str, incumbent: StageResult, b
     session.progress.step(name, stage.optimizer.__name__)
     try:
         with session.meter.holding(session.judging(data.dev, data.test, data.test)):
-            program = optimize(stage, incumbent.program, workshop, bench)
-            session.meter.check()
+            try:
+                program = optimize(stage, incumbent.program, workshop, bench)
+            finally:
+                # Also where a stage failed: a training that is told to stop fails, and the order is the reason.
+                session.meter.check()
             return program, ""
     except BudgetSpent as error:
         return best_so_far(bench, incumbent.program, workshop), str(error)

@@ -229,11 +229,14 @@ class _Watcher(BaseCallback):  # type: ignore[misc]
         return self
 
     def on_evaluate_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
-        self._open[call_id] = (inputs.get("program"), len(inputs.get("devset") or instance.devset))
+        program = inputs.get("program")
+        if getattr(vars(program).get("forward"), "__name__", "") == "patched_forward":
+            return  # DSPy collects traces this way: it bootstraps training rows and tries nothing
+        self._open[call_id] = (program, len(inputs.get("devset") or instance.devset))
 
     def on_evaluate_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
-        program, n = self._open.pop(call_id)
-        if exception is not None or outputs is None:
+        program, n = self._open.pop(call_id, (None, 0))
+        if program is None or exception is not None or outputs is None:
             return
         score = float(getattr(outputs, "score", outputs)) / 100
         candidate = Candidate(len(self._bench.candidates), score, n, snapshot(program).to_json())

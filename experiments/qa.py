@@ -1,6 +1,7 @@
 """Does the cascade help a 135M model answer help-desk questions?
 
-It starts near guessing. Demos show it the answers there are; its own right answers then train it.
+It starts near guessing. Demos show it the answers there are; its own right answers and the labels of others then
+train it.
 """
 
 from typing import Literal
@@ -57,10 +58,10 @@ experiment = Experiment(
             "together",
             dspy.BetterTogether,
             strategy="w -> p",
-            w=Stage("w", BootstrapFinetune, exclude_demos=True, attempts=4, train_kwargs={"epochs": 4}),
+            w=Stage("w", BootstrapFinetune, max_labeled_rows=80, exclude_demos=True, train_kwargs={"epochs": 4}),
             p=Stage("p", dspy.BootstrapFewShot, max_bootstrapped_demos=4, max_labeled_demos=8),
         ),
-        Stage("weights", BootstrapFinetune, exclude_demos=True, attempts=4, train_kwargs={"epochs": 4}),
+        Stage("weights", BootstrapFinetune, max_labeled_rows=80, exclude_demos=True, train_kwargs={"epochs": 3}),
     ],
     plateau=Plateau(patience=2, min_gain=0.01, equivalence_margin=0.03, confidence=0.90, on_plateau="escalate"),
     budget=Budget(lm_calls=5_000, minutes=60),

@@ -1,8 +1,8 @@
-"""`dspy.BootstrapFinetune` that survives examples it cannot answer, and may try an example more than once.
+"""`dspy.BootstrapFinetune` that survives examples it cannot answer, and may learn those from their labels.
 
 DSPy 3.4.1 loses the whole stage to one answer that does not parse, takes a failed parse (score −1, which is true) for a
 training row, and trains on nothing when no row is left. Invariant: what is trained on was answered, parsed and judged
-good enough, one row an example and predictor call; with no such row nothing is trained.
+good enough, or is a label of the train split; with no such row nothing is trained.
 """
 
 from collections.abc import Sequence
@@ -14,17 +14,14 @@ import dspy
 
 from cascade.errors import StageFailed
 
-_WARM = 1.0
-"""Temperature of attempts after the first."""
-
 
 class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
     """Drops failing examples first, then does what its base does; stands in for it in every stage.
 
     Args:
-        attempts: answers drawn for each example: the first as the program would give it, the others at temperature 1.
-            A small model that is right one time in four learns from most examples in four attempts (rejection
-            sampling; STaR, Zelikman et al. 2022, arXiv:2203.14465).
+        max_labeled_rows: rows made of the labels of examples that were not answered well, as `max_labeled_demos` does
+            for demos: a small model is right on the easy ones, and they alone teach it little. Only for programs of
+            one predictor, whose output fields the examples have.
         options: of `dspy.BootstrapFinetune`.
     """
 
@@ -36,10 +33,11 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
         adapter: Any = None,
         exclude_demos: bool = False,
         num_threads: int | None = None,
-        attempts: int = 1,
+        max_labeled_rows: int = 0,
     ) -> None:
         super().__init__(metric, multitask, train_kwargs, adapter, exclude_demos, num_threads)
-        self.attempts = attempts
+        self.max_labeled_rows = max_labeled_rows
+        self._labeled: list[Any] = []
 
     def compile(self, student: Any, trainset: Sequence[Any], teacher: Any = None) -> Any:
         """Fine-tune the LMs of `student` on what the teachers (default: itself) answered well.
@@ -47,14 +45,14 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
         Raises:
             StageFailed: no example was answered well enough to learn from.
         """
-        given = teacher if isinstance(teacher, list) else [teacher]
-        teachers = [*given, *(_warmed(one or student, turn) for turn in range(1, self.attempts) for one in given)]
+        teachers = teacher if isinstance(teacher, list) else [teacher or student]
         answered = list(trainset)
         for program in teachers:
-            answered = self._answered(program or student, answered)
+            answered = self._answered(program, answered)
         if not answered:
             raise StageFailed(f"None of {len(trainset)} training examples was answered in the right format.")
-        return super().compile(student, answered, teachers)
+        self._labeled = _labels(student, trainset) if self.max_labeled_rows else []
+        return super().compile(student, answered, teacher)
 
     def _answered(self, program: Any, examples: Sequence[Any]) -> list[Any]:
         """The examples that do not fail; the answers are in the ledger, so looking costs no second call."""
@@ -72,18 +70,32 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
         return [example for example, future in zip(examples, futures, strict=True) if future.result()]
 
     def _prepare_finetune_data(self, trace_data: Sequence[Any], lm: Any, pred_ind: int | None = None) -> Any:
-        good = {row["example_ind"]: row for row in reversed(trace_data) if self.metric is None or row["score"] > 0}
-        if not good:
+        good = [row for row in trace_data if self.metric is None or row["score"] > 0]
+        known = {id(row["example"]) for row in good}
+        labeled = [example for example in self._labeled if id(example) not in known][: self.max_labeled_rows]
+        if not good and not labeled:
             raise StageFailed(
                 f"None of {len(trace_data)} training answers was good enough to learn from. Improve prompts first, "
                 "give a better teacher, or lower the metric's threshold."
             )
-        return super()._prepare_finetune_data(list(good.values()), lm, pred_ind)
+        good += [_as_trace(trace_data[0]["trace"], example) for example in labeled]
+        return super()._prepare_finetune_data(good, lm, pred_ind)
 
 
-def _warmed(program: Any, turn: int) -> Any:
-    """A copy whose LMs draw at temperature 1, another draw each turn."""
-    twin = program.deepcopy()
-    for ours, theirs in zip(twin.predictors(), program.predictors(), strict=True):
-        ours.lm = theirs.lm.copy(temperature=_WARM, rollout_id=turn)
-    return twin
+def _labels(student: Any, trainset: Sequence[Any]) -> list[Any]:
+    predictors = student.predictors()
+    wanted = set(predictors[0].signature.output_fields)
+    if len(predictors) > 1 or not all(wanted <= set(example.keys()) for example in trainset):
+        raise StageFailed(
+            "max_labeled_rows needs a program of one predictor, and examples with its output fields "
+            f"({', '.join(sorted(wanted))}). Leave it out."
+        )
+    return list(trainset)
+
+
+def _as_trace(like: Sequence[Any], example: Any) -> dict[str, Any]:
+    """A row as bootstrapping makes them, with the example's label for an answer."""
+    predictor, inputs, _ = like[0]
+    label = dspy.Prediction(**{name: example[name] for name in predictor.signature.output_fields})
+    given = {name: example[name] for name in inputs if name in example}
+    return {"example": example, "score": 1.0, "trace": [(predictor, given, label)]}

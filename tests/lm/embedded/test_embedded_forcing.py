@@ -121,7 +121,7 @@ def test_form_is_set_inside_the_block_only():
 
 @pytest.mark.embedded
 def test_llama_cpp_accepts_every_grammar_and_its_output_parses(engine):
-    pool, _template = engine._model("smollm2-135m")
+    pool, *_rest = engine._model("smollm2-135m")
     cases = [case[0] for case in CLOSED + OPEN]
     with pool.lease() as server:
         for annotation in cases:

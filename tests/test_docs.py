@@ -1,0 +1,58 @@
+"""What the README and docs/ show is what there is: blocks run, commands and files exist."""
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cascade.experiment import Experiment
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCKS = [
+    pytest.param(text, id=f"{page.name}-{number}")
+    for page in PAGES
+    for number, text in enumerate(re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL), 1)
+]
+COMMANDS = sorted(
+    {match for page in PAGES for match in re.findall(r"`(cascade [a-z][^`…]*)`", page.read_text("utf-8"))}
+)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_block_runs(block: str) -> None:
+    """Definitions run whole; of a block that would run a cascade, the imports."""
+    tree = ast.parse(block)
+    if "cascade.run(" in block or "load_program(" in block:
+        tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    namespace: dict[str, object] = {"__name__": "docs"}
+    exec(compile(tree, "docs", "exec"), namespace)
+    if "experiment = Experiment(" in block:
+        assert isinstance(namespace["experiment"], Experiment)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_exists(command: str) -> None:
+    words = [word for word in shlex.split(command)[1:] if word.islower() and not word.startswith("-")]
+    verbs = words[:2] if words[0] == "models" else words[:1]
+    options = [word for word in shlex.split(command) if word.startswith("--")]
+    shown = subprocess.run(
+        [Path(sys.executable).parent / "cascade", *verbs, "--help"], capture_output=True, text=True, check=False
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert all(option in shown.stdout for option in options)
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"make ([a-z-]+)", (ROOT / "README.md").read_text("utf-8")))))
+def test_a_make_target_exists(target: str) -> None:
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8")):
+        assert (page.parent / link).exists(), f"{page.name} links to {link!r}"
