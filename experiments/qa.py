@@ -61,7 +61,7 @@ experiment = Experiment(
             w=Stage("w", BootstrapFinetune, max_labeled_rows=80, exclude_demos=True, train_kwargs={"epochs": 4}),
             p=Stage("p", dspy.BootstrapFewShot, max_bootstrapped_demos=4, max_labeled_demos=8),
         ),
-        Stage("weights", BootstrapFinetune, max_labeled_rows=80, exclude_demos=True, train_kwargs={"epochs": 3}),
+        Stage("weights", BootstrapFinetune, max_labeled_rows=40, exclude_demos=True, train_kwargs={"epochs": 1}),
     ],
     plateau=Plateau(patience=2, min_gain=0.01, equivalence_margin=0.03, confidence=0.90, on_plateau="escalate"),
     budget=Budget(lm_calls=5_000, minutes=60),
