@@ -80,18 +80,9 @@ def test_the_teacher_s_answers_are_the_rows(tuned: Tuned) -> None:
     assert sorted(rows) == [f"train {n}" for n in range(6)]
 
 
-def test_more_attempts_find_more_rows_one_an_example(tuned: Tuned) -> None:
-    tries: dict[str, int] = {}
-
-    def answer(model: str, inputs: Any, demos: int) -> Any:
-        question = inputs["question"]
-        tries[question] = tries.get(question, 0) + 1
-        number = int(question.split()[1])
-        return {"answer": scripted.gold(question) if number < 2 or (number < 5 and tries[question] > 1) else "wrong"}
-
-    _, rows, engine = tuned(answer, attempts=3)
-    assert sorted(rows) == [f"train {n}" for n in range(5)]
-    assert len(engine.requests) == 36
+def test_labels_fill_up_what_was_not_answered_well(tuned: Tuned) -> None:
+    _, rows, _ = tuned(knows(*range(4)), max_labeled_rows=3)
+    assert sorted(rows) == sorted(f"train {n}" for n in range(7))
 
 
 @pytest.mark.parametrize(
