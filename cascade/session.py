@@ -70,14 +70,14 @@ class Session:
         return evaluate(program, split, prepared.experiment.metric, threads=prepared.lms.threads, on_outcome=tick)
 
     def judging(self, *splits: Split) -> Spent:
-        """What evaluating once on each of `splits` will take; tokens and dollars doubled, because demos are longer."""
+        """What evaluating once on each of `splits` will take; all but calls doubled: demos make prompts longer."""
         one, examples = self.per_example, sum(map(len, splits))
         return Spent(
             lm_calls=one.lm_calls * examples,
             input_tokens=2 * one.input_tokens * examples,
             output_tokens=2 * one.output_tokens * examples,
             cost_usd=2 * (one.cost_usd or 0.0) * examples,
-            seconds=one.seconds * examples / self.prepared.lms.threads,
+            seconds=2 * one.seconds * examples / self.prepared.lms.threads,
         )
 
     def workshop(self, name: str) -> Workshop:

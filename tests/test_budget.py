@@ -94,11 +94,11 @@ def test_a_cap_on_tokens_is_overshot_by_no_more_than_what_is_in_flight(tmp_path:
 
 def test_a_cap_on_minutes_stops_the_search_and_the_run_is_judged(tmp_path: Path) -> None:
     started = time.monotonic()
-    result, _ = capped(tmp_path, Budget(minutes=0.05), latency=0.04)
+    result, _ = capped(tmp_path, Budget(minutes=0.1), latency=0.04)
     assert result.status == "budget"
-    assert time.monotonic() - started < 3 + 5
+    assert time.monotonic() - started < 6 + 10
     judged(result)
-    assert any("minutes: 0.05 are over" in decision.reason for decision in result.decisions)
+    assert any("minutes: 0.1 are over" in decision.reason for decision in result.decisions)
 
 
 def test_raising_a_cap_reuses_what_was_paid_for(tmp_path: Path, free: Result) -> None:
