@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cascade.dataset import Dataset
     from cascade.errors import CascadeError
-    from cascade.experiment import Budget, Experiment, Plateau, Stage
+    from cascade.experiment import Budget, Experiment, Headroom, Plateau, Stage
     from cascade.metrics import Metric, Score, metric
     from cascade.result import Result
     from cascade.running import run
@@ -19,6 +19,7 @@ _HOME = {
     "CascadeError": "errors",
     "Dataset": "dataset",
     "Experiment": "experiment",
+    "Headroom": "experiment",
     "Metric": "metrics",
     "Plateau": "experiment",
     "Result": "result",
@@ -28,7 +29,8 @@ _HOME = {
     "run": "running",
 }
 __all__ = [
-    "Budget", "CascadeError", "Dataset", "Experiment", "Metric", "Plateau", "Result", "Score", "Stage", "metric", "run",
+    "Budget", "CascadeError", "Dataset", "Experiment", "Headroom", "Metric", "Plateau", "Result", "Score", "Stage",
+    "metric", "run",
 ]  # fmt: skip
 
 

@@ -47,11 +47,28 @@ class Prepared:
         """The experiment's name: given, or that of the program's file."""
         return self.experiment.name or source_file(self.experiment).stem
 
+    @property
+    def about_draws(self) -> str:
+        """What repeats and ledger mean for answers that are drawn, where that is not what one might think; else ""."""
+        temperature, repeats = self.lms["task"].kwargs.get("temperature"), self.experiment.repeats
+        if temperature and repeats == 1:
+            return (
+                f"LM 'task' draws at temperature {temperature}: the ledger keeps one draw of each "
+                "answer, so another run shows the same scores. Experiment(repeats=3) shows how they spread."
+            )
+        if repeats > 1 and not temperature and self.settings.lm_named("task").embedded and self.settings.deterministic:
+            return (
+                f"repeats = {repeats}: the embedded model answers the same each time at temperature 0, so this "
+                "pays for nothing. Give it a temperature, or leave repeats out."
+            )
+        return ""
+
     def params(self) -> dict[str, str]:
         """What defines the run, as flat text for params."""
         experiment = self.experiment
         values: dict[str, Any] = {
             "metric": experiment.metric.name,
+            "repeats": experiment.repeats,
             "seed": self.settings.seed,
             "force_format": self.settings.force_format,
             "deterministic": self.settings.deterministic,
@@ -136,11 +153,12 @@ def _check_inputs(program: Any, data: Data) -> None:
 
 
 def _check_budget(experiment: Experiment, data: Data) -> None:
-    cap, needed = experiment.budget.lm_calls, len(data.dev) + 2 * len(data.test)
+    dev, test = (experiment.repeats * len(split) for split in (data.dev, data.test))
+    cap, needed = experiment.budget.lm_calls, dev + 2 * test
     if cap is not None and cap < needed:
         raise ExperimentError(
-            f"Budget: lm_calls = {cap} does not even pay for judging: {len(data.dev)} calls on dev and twice "
-            f"{len(data.test)} on test. Raise it to more than {needed}."
+            f"Budget: lm_calls = {cap} does not even pay for judging: {dev} calls on dev and twice "
+            f"{test} on test. Raise it to more than {needed}."
         )
 
 

@@ -8,7 +8,8 @@ import json
 import math
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,11 @@ class Split:
         import dspy
 
         return [dspy.Example(**row).with_inputs(*self.inputs) for row in self.rows]
+
+    def where(self, keep: Sequence[bool]) -> "Split":
+        """The rows that `keep` says yes to, one answer a row."""
+        groups = tuple(compress(self.groups, keep)) if self.groups else None
+        return replace(self, rows=tuple(compress(self.rows, keep)), ids=tuple(compress(self.ids, keep)), groups=groups)
 
 
 @dataclass(frozen=True)

@@ -83,10 +83,11 @@ def signature_parts(experiment: Experiment, data: Data, lms: Mapping[str, str]) 
     code = {str(path.relative_to(root)): _statements(path) for path in _reachable(source)}
     return {
         "data": data.fingerprint,
-        "metric": _digest([experiment.metric.name, experiment.metric.threshold]),
+        "metric": _digest([experiment.metric.name, experiment.metric.threshold, experiment.repeats]),
         "source": _digest([factory, list(data.train.inputs), code]),
         "stages": _digest(
             [[stage.name, stage.lever, stage.aim, stage.margin, stage.describe()] for stage in experiment.stages]
+            + ([dataclasses.asdict(experiment.headroom)] if experiment.headroom else [])
         ),
         "lms": _digest(dict(lms)),
     }

@@ -6,18 +6,19 @@ fail that a score would say nothing about the program.
 
 import json
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from cascade.dataset import Split
 from cascade.errors import CascadeError, EvaluationFailed
 from cascade.metrics import Metric
-from cascade.spending import USAGE, Spent, Usage
+from cascade.spending import ROLLOUT, USAGE, Spent, Usage
 
 FAILURE_CAP = 0.5
 """Share of examples that may fail for another reason than an answer in the wrong format."""
@@ -36,6 +37,8 @@ class Outcome:
         calls, input_tokens, output_tokens: LM calls of this example and their tokens, cached or not.
         cost_usd: to serve it; None when a price is not known.
         latency: seconds; a call answered from the ledger counts with the time it took when it was paid.
+        draws: score of each answer, where more than one was asked for; all else is then the mean over the answers,
+            calls and tokens rounded up, but for text, which is the first answer's.
     """
 
     id: str
@@ -50,6 +53,7 @@ class Outcome:
     output_tokens: int = 0
     cost_usd: float | None = 0.0
     latency: float = 0.0
+    draws: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,12 @@ class Evaluation:
     def mean(self) -> float:
         """Mean score, 0 to 1."""
         return math.fsum(self.scores) / len(self.outcomes)
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation of the mean score from one run over the split to the next; None without repeats."""
+        runs = list(zip(*(outcome.draws for outcome in self.outcomes), strict=True))
+        return statistics.stdev(math.fsum(run) / len(run) for run in runs) if len(runs) > 1 else None
 
     @property
     def failures(self) -> int:
@@ -130,6 +140,7 @@ def evaluate(
     metric: Metric,
     *,
     threads: int = 1,
+    repeats: int = 1,
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> Evaluation:
     """Run `program` on every example of `split` and judge what it returns.
@@ -137,25 +148,29 @@ def evaluate(
     Each example runs in a copy of the caller's context, so DSPy's settings reach it. An order to stop (budget,
     Ctrl-C) cancels what has not begun, waits for what is in flight, and is raised.
 
+    Args:
+        repeats: answers asked of each example. Each is a rollout of its own: the ledger keeps them apart.
+        on_outcome: told of each answer.
+
     Raises:
-        EvaluationFailed: more than half of the examples failed otherwise than by format.
+        EvaluationFailed: more than half of the answers failed otherwise than by format.
         MetricError: the metric returned no score.
     """
-    examples = split.examples()
-    outcomes: dict[str, Outcome] = {}
-    allowed = max(3, math.floor(FAILURE_CAP * len(examples)))
+    asked = [(n, rollout) for n in range(len(split)) for rollout in range(repeats)]
+    examples, answered = split.examples(), dict[tuple[int, int], Outcome]()
+    allowed = max(3, math.floor(FAILURE_CAP * len(asked)))
     with _pool(threads) as pool:
-        futures = [
-            pool.submit(copy_context().run, _one, program, example, id_, metric)
-            for example, id_ in zip(examples, split.ids, strict=True)
-        ]
+        futures = {
+            pool.submit(copy_context().run, _one, program, examples[n], split.ids[n], metric, rollout): (n, rollout)
+            for n, rollout in asked
+        }
         for future in as_completed(futures):
-            outcome = future.result()
-            outcomes[outcome.id] = outcome
+            outcome = answered[futures[future]] = future.result()
             if on_outcome:
                 on_outcome(outcome)
-            _refuse_if_hopeless(list(outcomes.values()), allowed, split)
-    return Evaluation(split, tuple(outcomes[id_] for id_ in split.ids))
+            _refuse_if_hopeless(list(answered.values()), allowed, split)
+    draws = ([answered[n, rollout] for rollout in range(repeats)] for n in range(len(split)))
+    return Evaluation(split, tuple(map(_averaged, draws)))
 
 
 @contextmanager
@@ -167,7 +182,27 @@ def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _one(program: Callable[..., Any], example: Any, id_: str, metric: Metric) -> Outcome:
+def _averaged(draws: Sequence[Outcome]) -> Outcome:
+    first, n = draws[0], len(draws)
+    if n == 1:
+        return first
+    costs, failed = [draw.cost_usd for draw in draws], [draw for draw in draws if draw.error]
+    return replace(
+        first,
+        score=math.fsum(draw.score for draw in draws) / n,
+        parts={name: math.fsum(draw.parts.get(name, 0.0) for draw in draws) / n for name in first.parts},
+        error=f"{len(failed)} of {n} answers: {failed[0].error}" if failed else "",
+        unparseable=bool(failed) and all(draw.unparseable for draw in failed),
+        calls=-(-sum(draw.calls for draw in draws) // n),
+        input_tokens=-(-sum(draw.input_tokens for draw in draws) // n),
+        output_tokens=-(-sum(draw.output_tokens for draw in draws) // n),
+        cost_usd=None if None in costs else math.fsum(cost or 0.0 for cost in costs) / n,
+        latency=math.fsum(draw.latency for draw in draws) / n,
+        draws=tuple(draw.score for draw in draws),
+    )
+
+
+def _one(program: Callable[..., Any], example: Any, id_: str, metric: Metric, rollout: int) -> Outcome:
     import dspy
     from dspy.utils.exceptions import AdapterParseError
 
@@ -175,7 +210,7 @@ def _one(program: Callable[..., Any], example: Any, id_: str, metric: Metric) ->
     token = USAGE.set(usage)
     started = time.perf_counter()
     try:
-        with dspy.context(trace=[]):
+        with dspy.context(trace=[], **{ROLLOUT: rollout}):
             prediction = program(**example.inputs())
         seconds = time.perf_counter() - started
         score = metric.score(example, prediction)

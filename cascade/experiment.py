@@ -168,6 +168,23 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Headroom:
+    """Ask before paying for a search whether any prompt could gain something: `cascade.headroom` says how.
+
+    Args:
+        examples: of train that are answered.
+        variants: cheap prompts that answer them beside the program's own, each with other demos.
+    """
+
+    examples: int = 40
+    variants: int = 4
+
+    def __post_init__(self) -> None:
+        _require(self.examples >= 20, "Headroom", "examples", self.examples, "at least 20")
+        _require(self.variants >= 1, "Headroom", "variants", self.variants, "at least 1")
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A question put to data: dataset, metric, program, and the stages that may improve it.
 
@@ -177,6 +194,8 @@ class Experiment:
         program: a factory: a module class, or a function without arguments that returns a module.
         stages: in order, cheap before costly.
         target: dev mean at which there is nothing left to want.
+        repeats: answers asked of each dev and test example, whose scores are averaged: for models that draw.
+        headroom: look for something to gain before the first stage; None spends nothing on it.
         name, hypothesis, path: filled in by `discover` from the file's name, docstring and place.
     """
 
@@ -187,6 +206,8 @@ class Experiment:
     plateau: Plateau = field(default_factory=Plateau)
     budget: Budget = field(default_factory=Budget)
     target: float | None = None
+    repeats: int = 1
+    headroom: Headroom | None = None
     name: str = ""
     hypothesis: str = ""
     path: Path | None = None
@@ -216,6 +237,8 @@ class Experiment:
         _require(
             self.target is None or 0 < self.target <= 1, "Experiment", "target", self.target, "above 0 and at most 1"
         )
+        whole = isinstance(self.repeats, int) and self.repeats >= 1
+        _require(whole, "Experiment", "repeats", self.repeats, "a whole number of at least 1")
 
 
 def parameters(optimizer: Any) -> tuple[dict[str, inspect.Parameter], dict[str, inspect.Parameter]]:

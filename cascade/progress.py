@@ -28,6 +28,9 @@ class Progress(Protocol):
     def stage_ended(self, result: "StageResult") -> None:
         """A stage is done, failed or skipped."""
 
+    def tell(self, sentence: str) -> None:
+        """Something was found that is worth knowing."""
+
     def warn(self, sentence: str) -> None:
         """Something is wrong that does not stop the run."""
 
@@ -48,6 +51,9 @@ class Silent:
         """Say nothing."""
 
     def stage_ended(self, result: "StageResult") -> None:
+        """Say nothing."""
+
+    def tell(self, sentence: str) -> None:
         """Say nothing."""
 
     def warn(self, sentence: str) -> None:

@@ -103,7 +103,7 @@ def decisions(results: Sequence[StageResult]) -> list[dict[str, Any]]:
 
 
 def dev_metrics(result: StageResult) -> dict[str, float]:
-    """Dev score, gain against the anchor, and latency, each with its interval."""
+    """Dev score, gain against the anchor, latency, and with repeats the spread from run to run."""
     values: dict[str, float] = {}
     if result.dev and result.interval:
         values |= {
@@ -113,6 +113,8 @@ def dev_metrics(result: StageResult) -> dict[str, float]:
             "latency_p50": result.dev.latency(0.5),
             "latency_p95": result.dev.latency(0.95),
         }
+        if result.dev.spread is not None:
+            values["dev_spread"] = result.dev.spread
     if (decision := result.decision) and decision.interval and decision.gain is not None:
         values |= {"gain": decision.gain, "gain_ci_low": decision.interval.low, "gain_ci_high": decision.interval.high}
     return values

@@ -22,6 +22,7 @@ from cascade.decision import Ahead, Evidence, Kept, Next, Standing, decide
 from cascade.errors import BudgetSpent, CascadeError, Interrupted
 from cascade.evaluation import Evaluation
 from cascade.experiment import Stage
+from cascade.headroom import look
 from cascade.journal import Status, Tracker, interrupted, journals
 from cascade.lm.gateway import Gateway, installed
 from cascade.lm.ledger import Ledger
@@ -68,6 +69,8 @@ def execute(
         session = Session(prepared, journal, meter, publisher, progress)
         session.spent_by_stage = {name: Spent.from_json(spent) for name, spent in record.spent_by_stage.items()}
         progress.begin(prepared, journal, meter, resumed=earlier is not None)
+        if sentence := prepared.about_draws:
+            progress.tell(sentence)
         return _guarded(session, fresh)
 
 
@@ -104,15 +107,15 @@ def _cascade(session: Session) -> Result:
     position = _Position(baseline, baseline, Standing(dev.mean, dev.serving_cost))
     status: str = "completed"
     waiting = [(number, stage) for number, stage in enumerate(session.prepared.experiment.stages, 1)]
-    skipped: set[str] = set()
+    skipped = _without_room(session, baseline)
     for number, stage in waiting:
         if stage.name in skipped:
-            _record(session, number, _skipped(number, stage), stage=stage)
+            _record(session, number, _skipped(number, stage, skipped[stage.name]), stage=stage)
             continue
         ahead = [(later.name, later.lever) for _, later in waiting[number:] if later.name not in skipped]
         result, position = _run_stage(session, number, stage, position, ahead)
         if decision := result.decision:
-            skipped |= set(decision.skipped)
+            skipped |= dict.fromkeys(decision.skipped, "skipped by an earlier decision")
             status = decision.status or "completed" if decision.next is Next.STOP else status
     return _finish(session, status, position.incumbent)
 
@@ -125,6 +128,31 @@ def _baseline(session: Session) -> StageResult:
     session.per_example = dev.per_example
     result = StageResult(name, "none", "done", session.spent_by_stage[name], program, snapshot(program), dev)
     return _record(session, 0, _with_interval(session, result), started=started)
+
+
+def _without_room(session: Session, baseline: StageResult) -> dict[str, str]:
+    """Stages of prompts that are not worth their calls and why, if the experiment asks for a look at its headroom."""
+    experiment, data = session.prepared.experiment, session.prepared.data
+    if experiment.headroom is None:
+        return {}
+    try:
+        with session.accounted("headroom"), session.meter.holding(session.judging(data.dev, data.test, data.test)):
+            room = look(
+                baseline.program,
+                data.train,
+                experiment.headroom,
+                lambda program, split, what: session.evaluate(program, split, "headroom", what),
+                seed=session.prepared.settings.seed,
+                confidence=experiment.plateau.confidence,
+                needed=experiment.plateau.min_gain,
+            )
+    except BudgetSpent as error:
+        session.progress.tell(f"Headroom: not known, {error}.")
+        return {}
+    session.journal.write("headroom.json", {**room.to_json(), "spent": session.spent_by_stage["headroom"].to_json()})
+    session.progress.tell(f"Headroom: {room.sentence}")
+    prompts = (stage.name for stage in experiment.stages if room.nothing and stage.lever == "prompt")
+    return dict.fromkeys(prompts, f"skipped by the look at headroom: {room.sentence}")
 
 
 def _run_stage(
@@ -205,10 +233,8 @@ def _evidence(session: Session, stage: Stage, position: _Position, dev: Evaluati
     )
 
 
-def _skipped(number: int, stage: Stage) -> StageResult:
-    return StageResult(
-        f"{number}-{stage.name}", stage.lever, "skipped", Spent(), error="skipped by an earlier decision"
-    )
+def _skipped(number: int, stage: Stage, why: str) -> StageResult:
+    return StageResult(f"{number}-{stage.name}", stage.lever, "skipped", Spent(), error=why)
 
 
 def _record(  # noqa: PLR0913 - a stage's files come from all of these

@@ -59,19 +59,21 @@ class Session:
             booked = {stage: spent.to_json() for stage, spent in self.spent_by_stage.items()}
             self.journal.update(spent=self.meter.spent.to_json(), spent_by_stage=booked)
 
-    def evaluate(self, program: Any, split: Split, name: str) -> Evaluation:
+    def evaluate(self, program: Any, split: Split, name: str, doing: str = "") -> Evaluation:
         """Evaluate a program, ticking an example at a time."""
-        self.progress.step(name, split.name, len(split))
+        experiment, lms = self.prepared.experiment, self.prepared.lms
+        self.progress.step(name, doing or split.name, len(split) * experiment.repeats)
 
         def tick(outcome: Outcome) -> None:
             self.progress.tick(f"{outcome.id}: {outcome.error}" if outcome.error else "")
 
-        prepared = self.prepared
-        return evaluate(program, split, prepared.experiment.metric, threads=prepared.lms.threads, on_outcome=tick)
+        return evaluate(
+            program, split, experiment.metric, threads=lms.threads, repeats=experiment.repeats, on_outcome=tick
+        )
 
     def judging(self, *splits: Split) -> Spent:
         """What evaluating once on each of `splits` will take; all but calls doubled: demos make prompts longer."""
-        one, examples = self.per_example, sum(map(len, splits))
+        one, examples = self.per_example, self.prepared.experiment.repeats * sum(map(len, splits))
         return Spent(
             lm_calls=one.lm_calls * examples,
             input_tokens=2 * one.input_tokens * examples,

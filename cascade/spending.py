@@ -87,3 +87,6 @@ class Usage:
 
 USAGE: ContextVar[Usage | None] = ContextVar("cascade_usage", default=None)
 """The example being evaluated in this context; the gateway adds to it."""
+
+ROLLOUT = "cascade_rollout"
+"""Which answer to the same request is meant, in DSPy's context, from 0; each is paid for and kept on its own."""

@@ -148,19 +148,22 @@ def best_so_far(bench: Bench, incumbent: Any, workshop: Workshop) -> Any:
 
 
 def carve(train: Split, seed: int) -> tuple[list[Any], list[Any]]:
-    """Split train into what an optimizer learns from and what it validates on; groups stay together."""
-    examples = train.examples()
-    groups = train.groups or train.ids
-    order = sorted(set(groups))
+    """What an optimizer learns from and what it validates on."""
+    learn, validate = parted(train, round(VALIDATION_SHARE * len(train)), seed)
+    return learn.examples(), validate.examples()
+
+
+def parted(split: Split, wanted: int, seed: int) -> tuple[Split, Split]:
+    """A split in two, the second with `wanted` rows or a few more, because groups stay together."""
+    owners = split.groups or split.ids
+    order = sorted(set(owners))
     random.Random(seed).shuffle(order)
-    wanted, chosen = round(VALIDATION_SHARE * len(examples)), set()
+    chosen: set[str] = set()
     for group in order:
-        if sum(owner in chosen for owner in groups) >= wanted:
+        if sum(owner in chosen for owner in owners) >= wanted:
             break
         chosen.add(group)
-    learn = [example for example, owner in zip(examples, groups, strict=True) if owner not in chosen]
-    validate = [example for example, owner in zip(examples, groups, strict=True) if owner in chosen]
-    return learn, validate
+    return split.where([owner not in chosen for owner in owners]), split.where([owner in chosen for owner in owners])
 
 
 def _supplies(stage: Stage, incumbent: Any, workshop: Workshop) -> dict[str, Any]:

@@ -10,7 +10,7 @@ LAYERS: list[tuple[str, set[str]]] = [
     ("definitions", {"errors", "settings", "spending", "dataset", "metrics", "experiment", "discover", "program"}),
     ("judgement", {"evaluation", "comparison", "decision"}),
     ("lm", {"lm"}),
-    ("work", {"optimizers", "stage", "check", "journal", "progress", "publishing", "recording", "result", "session",
+    ("work", {"optimizers", "stage", "headroom", "check", "journal", "progress", "publishing", "recording", "result", "session",
               "proving", "runner", "programs", "testing"}),
     ("mlflow_store", {"mlflow_store"}),
     ("running", {"running"}),

@@ -100,6 +100,10 @@ class LiveTable:
         self._ended[result.name] = result
         self._now = _Now()
 
+    def tell(self, sentence: str) -> None:
+        """Print above the table."""
+        self.console.print(Text(sentence))
+
     def warn(self, sentence: str) -> None:
         """Print above the table."""
         self.console.print(Text(f"warning: {sentence}", style="yellow"))

@@ -45,7 +45,7 @@ def opening(prepared: "Prepared", journal: "Journal", resumed_from: str, resumed
 
 
 class Lines:
-    """A plain line for the beginning, for every stage that ended and for every warning; no control characters.
+    """A plain line for the beginning, every stage that ended and whatever is told or warned of; no control characters.
 
     Args:
         file: where to.
@@ -70,6 +70,10 @@ class Lines:
     def stage_ended(self, result: "StageResult") -> None:
         """A line with the figures."""
         self._print(line(result))
+
+    def tell(self, sentence: str) -> None:
+        """A line."""
+        self._print(sentence)
 
     def warn(self, sentence: str) -> None:
         """A line."""

@@ -73,6 +73,8 @@ def cells(result: "StageResult") -> dict[str, str]:
     dev = percent(result.dev.mean) if result.dev else UNKNOWN
     if result.dev and interval:
         dev += f" [{100 * interval.low:.0f}–{100 * interval.high:.0f}]"
+    if result.dev and result.dev.spread is not None:
+        dev += f" ±{100 * result.dev.spread:.1f} a run"
     skipped = result.status == "skipped"
     return {
         "stage": result.name,

@@ -23,7 +23,7 @@ from dspy.clients.legacy_outputs import plain
 from cascade.lm.call import CALL, Call, Door
 from cascade.lm.ledger import Answer, Ledger
 from cascade.lm.meter import Meter
-from cascade.spending import USAGE
+from cascade.spending import ROLLOUT, USAGE
 
 _SECRET_OR_TRANSIENT = ("api_key", "_fn_identifier", "extra_headers", "headers")
 
@@ -52,6 +52,8 @@ class Gateway(Cache):  # type: ignore[misc]
         del ignored_args_for_cache_key
         shown = {name: _transform_value(value) for name, value in request.items() if name not in _SECRET_OR_TRANSIENT}
         shown["_identity"] = self._identity(_model(request)) + self._salt
+        if rollout := dspy.settings.get(ROLLOUT):
+            shown["_rollout"] = rollout
         return hashlib.sha256(orjson.dumps(shown, option=orjson.OPT_SORT_KEYS, default=repr)).hexdigest()
 
     def get(self, request: dict[str, Any], ignored_args_for_cache_key: list[str] | None = None) -> Any:  # noqa: ARG002

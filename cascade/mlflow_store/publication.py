@@ -21,7 +21,7 @@ from cascade.mlflow_store.store import experiment_id, plain_source, redact
 from cascade.mlflow_store.views import experiment_tags
 
 NOTES = "published.json"
-RUN_FILES = ("decisions.json", "report.html")
+RUN_FILES = ("decisions.json", "headroom.json", "report.html")
 Weights = Callable[[str], Path | None]
 
 

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import dspy
 from dspy import lm15
 
 from cascade.errors import ModelError
@@ -21,6 +22,7 @@ from cascade.lm.embedded.models import PREFIX, Models
 from cascade.lm.embedded.prompts import render
 from cascade.lm.embedded.servers import Pool, Shape, cores
 from cascade.lm.embedded.vocabulary import Vocabulary
+from cascade.spending import ROLLOUT
 
 _IN_MEMORY = 2
 """Models kept loaded: a student and its teacher."""
@@ -174,7 +176,9 @@ def _sampling(request: lm15.Request, form: Form | None) -> Sampling:
     if temperature and seed is None:
         # The same request gives the same answer; another rollout or candidate of it gives another one.
         turn = (form.rollout, next(form.turns)) if form else (None, 0)
-        seed = int.from_bytes(hashlib.sha256(repr((request, turn)).encode()).digest()[:4]) >> 1
+        rollout = dspy.settings.get(ROLLOUT)
+        drawn = (request, turn, rollout) if rollout else (request, turn)
+        seed = int.from_bytes(hashlib.sha256(repr(drawn).encode()).digest()[:4]) >> 1
     return Sampling(config.max_tokens or 256, temperature, config.top_p, seed)
 
 

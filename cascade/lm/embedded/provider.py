@@ -20,7 +20,7 @@ from cascade.lm.embedded.gguf_file import GgufModel, write_trained
 from cascade.lm.embedded.models import PREFIX, file_lock
 from cascade.lm.embedded.training import OnStep, TrainingOptions, finetune
 
-_RECIPE = "top-layers-1"
+_RECIPE = "top-layers-2"
 """Part of a recipe's hash: change it when training changes, or old weights are taken for new ones."""
 
 
