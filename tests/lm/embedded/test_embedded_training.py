@@ -10,8 +10,9 @@ import pytest
 
 from cascade.errors import DefinitionError, ModelError
 from cascade.lm.embedded import EmbeddedEngine, EmbeddedProvider, FormatForcingAdapter, embedded_lm
+from cascade.lm.embedded.gguf_file import GgufModel
 from cascade.lm.embedded.provider import recipe_hash
-from cascade.lm.embedded.training import Row, TrainingOptions, _batches, _tensors, finetune
+from cascade.lm.embedded.training import Row, TrainingOptions, _batches, _encode, _labels, _Trainer, finetune
 
 
 class Mood(dspy.Signature):
@@ -74,11 +75,25 @@ def test_batches_hold_every_row_once_and_labels_follow_the_context():
     rows = [Row(list(range(1, n + 2)), 1) for n in range(1, 20)]
     batches = _batches(rows, 4, random.Random(0))
     assert sorted(len(row.ids) for batch in batches for row in batch) == [len(row.ids) for row in rows]
-    ids, mask, targets, first = _tensors([Row([5, 6, 7], 2), Row([8, 9], 1)])
-    assert ids.tolist() == [[5, 6, 7], [8, 9, 0]]
-    assert mask.tolist() == [[1, 1, 1], [1, 1, 0]]
+    targets, first = _labels([Row([5, 6, 7], 2), Row([8, 9], 1)])
     assert targets.tolist() == [[-100, -100, 7], [-100, 9, -100]]
     assert first == 1
+
+
+@pytest.mark.embedded
+def test_the_loss_over_layers_computed_apart_is_that_of_the_whole_model(engine):
+    import torch
+
+    source = GgufModel(engine.models.path("smollm2-135m"))
+    rows = _encode(source, ROWS[:3], 1024)
+    trainer = _Trainer(source.load(), TrainingOptions(layers=4), steps=1)
+    losses = []
+    for row in rows:
+        ids = torch.tensor([row.ids])
+        logits = source.load()(input_ids=ids).logits[0, row.context - 1 : -1]
+        losses.append(torch.nn.functional.cross_entropy(logits, ids[0, row.context :], reduction="sum"))
+    whole = float(sum(losses).detach()) / sum(len(row.ids) - row.context for row in rows)
+    assert trainer.step(trainer.read(rows), 0) == pytest.approx(whole, rel=0.02)
 
 
 def job_result(lm, rows, options):
