@@ -11,6 +11,7 @@ from typing import Any
 from dspy import lm15
 
 from cascade.lm.embedded.forcing import Slot, value_grammar
+from cascade.lm.embedded.servers import Server
 from cascade.lm.embedded.vocabulary import Vocabulary
 
 _HEADER_START = "[[ ##"
@@ -31,9 +32,7 @@ class Sampling:
 
     def body(self) -> dict[str, Any]:
         """As fields of llama.cpp's request."""
-        # Without the server's own cuts temperature 1 is the model's distribution. The prompt's start comes from the
-        # cache also for draws: that can change a draw's last bits, but reading
-        # 700 tokens anew takes eight times as long.
+        # Without the server's own cuts temperature 1 is the model's distribution.
         cuts = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
         body: dict[str, Any] = {"temperature": self.temperature, "cache_prompt": True, **cuts}
         return body | {k: v for k, v in (("top_p", self.top_p), ("seed", self.seed)) if v is not None}
@@ -42,7 +41,7 @@ class Sampling:
 class Decoder:
     """Generates one answer and counts its tokens; used once."""
 
-    def __init__(self, server: Any, sampling: Sampling, vocabulary: Vocabulary) -> None:
+    def __init__(self, server: Server, sampling: Sampling, vocabulary: Vocabulary) -> None:
         self._server, self._sampling, self._vocabulary = server, sampling, vocabulary
         self._prompt_tokens: int | None = None
         self._generated = 0
@@ -91,7 +90,7 @@ class Decoder:
 
     def _generate(self, prompt: str, options: dict[str, Any], limit: int) -> str:
         body = {**self._sampling.body(), **options, "prompt": prompt, "max_tokens": limit}
-        reply = self._server.handle_completions(body)
+        reply = self._server.complete(body)
         self._count(reply, reply.get("usage", {}))
         if reply["choices"][0]["finish_reason"] == "length":
             self.finish = "length"

@@ -60,8 +60,11 @@ class EmbeddedEngine:
         _refuse_unsupported(request)
         form = current_form()
         pool, template, vocabulary = self._model(request.model)
-        prompt = render(template, _messages(request))
-        with pool.lease() as server:
+        messages = _messages(request)
+        prompt, start = render(template, messages), render(template, messages[:-1], answering=False)
+        start = start if prompt.startswith(start) else ""
+        with pool.lease(start) as server:
+            server.read(start)
             decoder = Decoder(server, _sampling(request, form), vocabulary)
             stop = request.config.stop
             text = decoder.fill(prompt, form.slots, stop) if form else decoder.free(prompt, stop)

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def render(template: str, messages: Sequence[Mapping[str, str]]) -> str:
-    """The prompt up to where the assistant's answer starts.
+def render(template: str, messages: Sequence[Mapping[str, str]], *, answering: bool = True) -> str:
+    """The prompt up to where the assistant's answer starts, or with `answering=False` up to the last message's end.
 
     >>> render("{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>", [
     ...     {"role": "user", "content": "Hi"}])
     '<user>Hi<assistant>'
     """
-    return str(_compiled(template).render(messages=messages, add_generation_prompt=True))
+    return str(_compiled(template).render(messages=messages, add_generation_prompt=answering)) if messages else ""
 
 
 @functools.lru_cache(maxsize=16)

@@ -1,7 +1,9 @@
 """llama.cpp servers in this process, a small pool for each model.
 
 It exists because batches of changing composition change a model's arithmetic: a server with one slot answers a
-request the same whatever else runs. Invariant: a server is used by as many calls at once as it has slots.
+request the same whatever else runs. What it answered before changes it too, because a prompt's start is taken from
+memory and the length of the rest decides how it is read: `Server.read` sees to that. Invariant: a server is used by
+as many calls at once as it has slots.
 """
 
 import ctypes
@@ -20,6 +22,10 @@ from cascade.errors import ModelError
 CONTEXT = 4096
 """Tokens of prompt and answer together, in one slot."""
 
+_END = "<|endoftext|>"
+"""A token that no message begins with."""
+_STARTS = 256
+"""Beginnings of prompts that a server remembers to have read."""
 _CACHE_MIB = 256
 """Memory for prompts that alternate, such as two predictors' instructions; the library's own limit is 8 GiB."""
 
@@ -52,6 +58,41 @@ class Shape:
         return cls(servers=1, slots=8, threads=threads)
 
 
+class Server:
+    """One server, and what it has read.
+
+    Args:
+        server: an `xllamacpp.Server`.
+        single: whether it has one slot; with several, nothing is promised of what is in memory.
+    """
+
+    def __init__(self, server: Any, *, single: bool) -> None:
+        self._server = server
+        self._single = single
+        self._tokens: dict[str, int] = {}
+        self.start = ""
+
+    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        """llama.cpp's answer to a completion request."""
+        return dict(self._server.handle_completions(body))
+
+    def read(self, start: str) -> None:
+        """Have exactly `start` in memory, read as a whole, so that an answer does not depend on those before it.
+
+        Costs one token where it is there already: the token at the end puts away whatever followed it last time.
+        """
+        if not self._single:
+            return
+        body = {"prompt": start + _END, "max_tokens": 1, "temperature": 0.0}
+        known = self._tokens.get(start)
+        if known is None or self.complete(body | {"cache_prompt": True})["timings"]["cache_n"] != known:
+            read = self.complete(body | {"cache_prompt": False})["timings"]["prompt_n"]
+            if len(self._tokens) >= _STARTS:
+                self._tokens.clear()
+            self._tokens[start] = read - 1
+        self.start = start
+
+
 class Pool:
     """Servers of one model; `lease` waits for a free slot."""
 
@@ -59,13 +100,13 @@ class Pool:
         self._gguf, self._shape = gguf, shape
         self._free = threading.Condition()
         self._started = 0
-        self._idle: list[Any] = []
+        self._idle: list[Server] = []
         self._add_server()
 
     @contextmanager
-    def lease(self) -> Iterator[Any]:
-        """A server with a free slot; the one that served last first, because it has the prompt's start in cache."""
-        server = self._take()
+    def lease(self, start: str = "") -> Iterator[Server]:
+        """A server with a free slot: one that has read `start` last, else the one that served last."""
+        server = self._take(start)
         try:
             yield server
         finally:
@@ -73,16 +114,17 @@ class Pool:
                 self._idle.append(server)
                 self._free.notify()
 
-    def _take(self) -> Any:
+    def _take(self, start: str) -> Server:
         with self._free:
             if not self._idle and self._started < self._shape.servers:
                 self._add_server()
             while not self._idle:
                 self._free.wait()
-            return self._idle.pop()
+            fits = (n for n, server in enumerate(self._idle) if server.start == start)
+            return self._idle.pop(next(fits, -1))
 
     def _add_server(self) -> None:
-        server = start_server(self._gguf, self._shape)
+        server = Server(start_server(self._gguf, self._shape), single=self._shape.slots == 1)
         self._started += 1
         self._idle.extend([server] * self._shape.slots)
 

@@ -3,8 +3,9 @@
 It exists so that a weight stage is real on any machine: about 45 s for 100 short rows on two cores. Invariant:
 the same file, rows and options give the same weights on the same machine.
 
-Recipe: top layers only (LoRA was twice as slow a token here), bfloat16 autocast, loss on the completion only. What the
-frozen layers below make of a row never changes, so it is computed once and kept for all epochs.
+Recipe: top layers only (LoRA was twice as slow a token here), bfloat16 autocast, loss on the completion only. Nothing
+is computed twice: what the frozen layers make of a row never changes and is kept for all epochs, and what all rows
+begin with, their instructions, passes the trained layers once a step instead of once a row.
 """
 
 import copy
@@ -101,7 +102,9 @@ def finetune(
         raise ModelError("There are no rows to train on. Give demos or traces that the metric accepts.")
     source = gguf if isinstance(gguf, GgufModel) else GgufModel(gguf)
     encoded = _encode(source, rows, options.max_length)
-    trainer = _Trainer(source.load(), options, steps=math.ceil(len(encoded) / options.batch_size) * options.epochs)
+    prefix, encoded = _shared(encoded)
+    steps = math.ceil(len(encoded) / options.batch_size) * options.epochs
+    trainer = _Trainer(source.load(), prefix, options, steps)
     encoded = [row for batch in _in_order(encoded, options.batch_size) for row in trainer.read(batch)]
     order = random.Random(options.seed)
     step = 0
@@ -119,9 +122,13 @@ def finetune(
 
 
 class _Trainer:
-    """A model in two: frozen layers, and those above that learn, with their optimizer and its schedule."""
+    """A model in two: frozen layers, and those above that learn, with their optimizer and its schedule.
 
-    def __init__(self, model: Any, options: TrainingOptions, steps: int) -> None:
+    Args:
+        prefix: token ids that every row begins with; rows come without them.
+    """
+
+    def __init__(self, model: Any, prefix: Sequence[int], options: TrainingOptions, steps: int) -> None:
         import torch
 
         self.steps, self._rate = steps, options.learning_rate
@@ -132,17 +139,22 @@ class _Trainer:
         self._below._modules = {**model.model._modules, "layers": layers[:split], "norm": torch.nn.Identity()}
         self._above = model
         model.model.layers = layers[split:].requires_grad_(True)
+        for number, layer in enumerate(model.model.layers):
+            layer.self_attn.layer_idx = number  # its place in the cache of what was read before
         self._trained = list(model.model.layers.parameters())
         self._optimizer = torch.optim.AdamW(self._trained, lr=self._rate, weight_decay=0.0)
+        with torch.no_grad(), _autocast():
+            self._read = self._below(input_ids=torch.tensor([[*prefix]]), use_cache=True) if prefix else None
 
     def read(self, batch: list[Row]) -> list[Row]:
         """The rows with what the frozen layers make of them."""
         import torch
 
         ids = _padded([torch.tensor(row.ids) for row in batch])
+        before = _repeated(copy.deepcopy(self._read.past_key_values), len(batch)) if self._read else None
         # Padding stands on the right, where a causal model does not look: no mask is needed.
-        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-            hidden = self._below(input_ids=ids, use_cache=False).last_hidden_state.bfloat16()
+        with torch.no_grad(), _autocast():
+            hidden = self._below(input_ids=ids, past_key_values=before).last_hidden_state.bfloat16()
         return [replace(row, below=one[: len(row.ids)].clone()) for row, one in zip(batch, hidden, strict=True)]
 
     def step(self, batch: list[Row], step: int) -> float:
@@ -155,8 +167,12 @@ class _Trainer:
             group["lr"] = self._rate * _schedule(step, self.steps)
         # Logits over 49,152 tokens are the largest array here: only those of completions are made.
         wanted = torch.arange(first - 1, hidden.shape[1] - 1)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = self._above(inputs_embeds=hidden, logits_to_keep=wanted, use_cache=False).logits
+        with _autocast():
+            before = None
+            if self._read:
+                read = self._above.model(inputs_embeds=self._read.last_hidden_state, use_cache=True)
+                before = _repeated(read.past_key_values, len(batch))
+            logits = self._above(inputs_embeds=hidden, past_key_values=before, logits_to_keep=wanted).logits
         flat = logits.float().reshape(-1, logits.shape[-1])
         loss = torch.nn.functional.cross_entropy(flat, labels[:, first:].reshape(-1), ignore_index=_IGNORED)
         loss.backward()
@@ -193,6 +209,24 @@ def _batches(rows: list[Row], size: int, order: random.Random) -> list[list[Row]
         for row in sorted(shuffled[start : start + window], key=lambda row: len(row.ids))
     ]
     return _in_order(sorted_rows, size)
+
+
+def _shared(rows: list[Row]) -> tuple[list[int], list[Row]]:
+    """What all rows begin with, and the rows without it; a token of context stays with each."""
+    first, most = rows[0].ids, min(row.context for row in rows) - 1
+    length = next((n for n in range(most) if any(row.ids[n] != first[n] for row in rows)), most)
+    return first[:length], [Row(row.ids[length:], row.context - length) for row in rows]
+
+
+def _autocast() -> Any:
+    import torch
+
+    return torch.autocast("cpu", dtype=torch.bfloat16)
+
+
+def _repeated(cache: Any, times: int) -> Any:
+    cache.batch_repeat_interleave(times)
+    return cache
 
 
 def _in_order(rows: list[Row], size: int) -> list[list[Row]]:

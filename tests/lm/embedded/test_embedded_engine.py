@@ -88,7 +88,7 @@ def test_stopping_early_gives_the_answer_of_the_whole_grammar(lm, engine):
         prompt = render(template, messages["messages"][:-1]) + slot.header
         body = {"prompt": prompt, "grammar": value_grammar(slot), "temperature": 0.0, "max_tokens": 20, "stop": ["\n"]}
         with pool.lease() as server:
-            assert server.handle_completions(body)["choices"][0]["text"] == expected[question]
+            assert server.complete(body)["choices"][0]["text"] == expected[question]
 
 
 def test_all_types_parse_sync_and_async(lm):
@@ -175,7 +175,7 @@ def test_torch_and_llama_cpp_agree_on_tokens_and_probabilities(engine, models, t
     pool, *_rest = engine._model("smollm2-135m")
     for text in texts:
         with pool.lease() as server:
-            reply = server.handle_completions({"prompt": text, "max_tokens": 1, "temperature": 0.0, "logprobs": 3})
+            reply = server.complete({"prompt": text, "max_tokens": 1, "temperature": 0.0, "logprobs": 3})
         ids = encoder.encode(text).ids
         assert reply["usage"]["prompt_tokens"] == len(ids)
         with torch.no_grad():
@@ -189,3 +189,37 @@ def test_torch_and_llama_cpp_agree_on_tokens_and_probabilities(engine, models, t
     pairs = zip(file.reader.tensors, again.reader.tensors, strict=True)
     assert all((one.data == two.data).all() for one, two in pairs)
     assert requantise(file.path, tmp_path / "copy.gguf").stat().st_size == file.path.stat().st_size
+
+
+def test_the_same_bits_come_back_whatever_was_answered_before(engine):
+    start = "<|im_start|>system\nAnswer with the name of an animal.<|im_end|>\n"
+    asked = start + "<|im_start|>user\nWhat barks at the post?<|im_end|>\n<|im_start|>assistant\n"
+    others = ("<|im_start|>user\nWhat barks at night?<|im_end|>\n", "<|im_start|>user\nWhat bar?<|im_end|>\n", "")
+
+    def likely(server):
+        server.read(start)
+        reply = server.complete(
+            {"prompt": asked, "max_tokens": 1, "temperature": 0.0, "cache_prompt": True, "logprobs": 5}
+        )
+        return reply["choices"][0]["logprobs"]
+
+    pool = engine._model("smollm2-135m")[0]
+    with pool.lease() as server:
+        first = likely(server)
+        for other in others:
+            server.complete({"prompt": start + other, "max_tokens": 3, "temperature": 0.0, "cache_prompt": True})
+            assert likely(server) == first
+        server.complete({"prompt": others[0], "max_tokens": 3, "cache_prompt": True})
+        assert likely(server) == first
+
+
+def test_a_server_that_has_read_the_start_is_taken_first(engine):
+    pool = engine._model("smollm2-135m")[0]
+    with pool.lease() as one:
+        with pool.lease() as two:
+            two.read("two")
+        one.read("one")
+    with pool.lease("two") as taken:
+        assert taken is two
+    with pool.lease("one") as taken:
+        assert taken is one

@@ -127,7 +127,7 @@ def test_llama_cpp_accepts_every_grammar_and_its_output_parses(engine):
         for annotation in cases:
             given = signature(annotation, note=str)
             body = {"prompt": "x", "max_tokens": 1, "temperature": 0.0, "grammar": grammar(given)}
-            assert "choices" in server.handle_completions(body), grammar(given)
+            assert "choices" in server.complete(body), grammar(given)
             (slot, _note) = slots(given)
-            reply = server.handle_completions({**body, "max_tokens": 2, "grammar": value_grammar(slot)})
+            reply = server.complete({**body, "max_tokens": 2, "grammar": value_grammar(slot)})
             assert "choices" in reply, value_grammar(slot)

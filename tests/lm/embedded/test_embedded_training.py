@@ -12,7 +12,7 @@ from cascade.errors import DefinitionError, ModelError
 from cascade.lm.embedded import EmbeddedEngine, EmbeddedProvider, FormatForcingAdapter, embedded_lm
 from cascade.lm.embedded.gguf_file import GgufModel
 from cascade.lm.embedded.provider import recipe_hash
-from cascade.lm.embedded.training import Row, TrainingOptions, _batches, _encode, _labels, _Trainer, finetune
+from cascade.lm.embedded.training import Row, TrainingOptions, _batches, _encode, _labels, _shared, _Trainer, finetune
 
 
 class Mood(dspy.Signature):
@@ -86,14 +86,25 @@ def test_the_loss_over_layers_computed_apart_is_that_of_the_whole_model(engine):
 
     source = GgufModel(engine.models.path("smollm2-135m"))
     rows = _encode(source, ROWS[:3], 1024)
-    trainer = _Trainer(source.load(), TrainingOptions(layers=4), steps=1)
+    prefix, after = _shared(rows)
+    assert len(prefix) > 100
     losses = []
     for row in rows:
         ids = torch.tensor([row.ids])
         logits = source.load()(input_ids=ids).logits[0, row.context - 1 : -1]
         losses.append(torch.nn.functional.cross_entropy(logits, ids[0, row.context :], reduction="sum"))
     whole = float(sum(losses).detach()) / sum(len(row.ids) - row.context for row in rows)
-    assert trainer.step(trainer.read(rows), 0) == pytest.approx(whole, rel=0.02)
+    for start, given in ((prefix, after), ([], rows)):
+        trainer = _Trainer(source.load(), start, TrainingOptions(layers=4), steps=1)
+        assert trainer.step(trainer.read(given), 0) == pytest.approx(whole, rel=0.02)
+
+
+def test_what_all_rows_begin_with_is_taken_out_but_for_a_token_of_context():
+    pytest.importorskip("torch")
+    prefix, rows = _shared([Row([1, 2, 3, 4, 9], 4), Row([1, 2, 3, 5, 6, 9], 5)])
+    assert (prefix, rows) == ([1, 2, 3], [Row([4, 9], 1), Row([5, 6, 9], 2)])
+    assert _shared([Row([1, 2, 3], 2)] * 2) == ([1], [Row([2, 3], 1)] * 2)
+    assert _shared([Row([1, 2], 1), Row([3, 2], 1)]) == ([], [Row([1, 2], 1), Row([3, 2], 1)])
 
 
 def job_result(lm, rows, options):
