@@ -41,6 +41,7 @@ class RunRecord:
         factory: `name` of the program's factory and `source`, its file.
         inputs, outputs: fields of the program.
         params: plateau, budget, seed, LMs and split sizes, as text.
+        fresh: it pays for every answer again, whatever the ledger held before; going on with it does not.
         spent: totals, cumulative over resumes; `spent_by_stage` by stage folder.
         metrics: totals and test figures under MLflow's names, once known.
         test: the comparison on test, once made.
@@ -61,6 +62,7 @@ class RunRecord:
     lms: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
     git_sha: str = ""
+    fresh: bool = False
     pid: int = 0
     started: float = 0.0
     ended: float | None = None
@@ -204,6 +206,17 @@ def interrupted(home: Path, experiment: str, signature: str) -> Journal | None:
         if journal.run.signature == signature:
             return None if journal.run.status in ENDED else journal
     return None
+
+
+def unfinished(home: Path) -> dict[str, float]:
+    """Runs that are under way or could be gone on with, such as `qa 20261122-031500-4f2a`, and when they began."""
+    found: dict[str, float] = {}
+    for folder in sorted((home / "runs").glob("*")):
+        newest: dict[str, RunRecord] = {}
+        for journal in journals(home, folder.name):
+            newest.setdefault(journal.run.signature, journal.run)
+        found |= {f"{run.experiment} {run.id}": run.started for run in newest.values() if run.status not in ENDED}
+    return found
 
 
 def new_id(now: float | None = None) -> str:

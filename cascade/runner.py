@@ -9,7 +9,6 @@ ends by its budget still ends with a judged result. Going on with an interrupted
 gives the same answers at no cost.
 """
 
-import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,17 +22,14 @@ from cascade.errors import BudgetSpent, CascadeError, Interrupted
 from cascade.evaluation import Evaluation
 from cascade.experiment import Stage
 from cascade.headroom import look
-from cascade.journal import Status, Tracker, interrupted, journals
-from cascade.lm.gateway import Gateway, installed
-from cascade.lm.ledger import Ledger
-from cascade.lm.meter import Meter
+from cascade.journal import Status, Tracker, interrupted
+from cascade.lm.gateway import installed
 from cascade.program import snapshot
 from cascade.progress import Progress, Silent
 from cascade.proving import look_at_test
-from cascade.publishing import Publisher
 from cascade.recording import begin_journal, decisions, summary, test_document, test_metrics, write_stage
 from cascade.result import Result, StageResult, Test
-from cascade.session import Session, alone, interruptible
+from cascade.session import Session, alone, begin, interruptible, open_ledger
 from cascade.spending import Spent
 from cascade.stage import Bench, best_so_far, optimize
 
@@ -52,42 +48,39 @@ def execute(
         tracker: is shown the journal after each stage; None keeps the run local.
         progress: is told what happens; None is nobody.
         new: start over although an interrupted run of the same definition exists.
-        fresh: pay for every answer again, whatever the ledger holds.
+        fresh: pay for every answer again, whatever the ledger holds. Going on with such a run repeats nothing.
 
     Raises:
-        CascadeError: the baseline cannot be judged, or the same experiment runs elsewhere.
+        CascadeError: the baseline cannot be judged, the same experiment runs elsewhere, or the ledger cannot be used.
         Interrupted: Ctrl-C or SIGTERM; running again goes on.
     """
     home, progress = prepared.settings.home, progress or Silent()
     with alone(home / "locks" / f"{prepared.name}.lock", prepared.name):
         earlier = None if new else interrupted(home, prepared.name, prepared.signature)
-        journal = earlier or begin_journal(prepared)
-        record = journal.update(status="running", pid=os.getpid(), ended=None, params=prepared.params())
-        meter = Meter(prepared.experiment.budget, before=Spent.from_json(record.spent) if record.spent else None)
-        behind = [other for other in journals(home, prepared.name) if other.folder != journal.folder]
-        publisher = Publisher(tracker, journal, progress.warn, behind=behind)
-        session = Session(prepared, journal, meter, publisher, progress)
-        session.spent_by_stage = {name: Spent.from_json(spent) for name, spent in record.spent_by_stage.items()}
-        progress.begin(prepared, journal, meter, resumed=earlier is not None)
-        if sentence := prepared.about_draws:
-            progress.tell(sentence)
-        return _guarded(session, fresh)
+        with open_ledger(prepared.settings, earlier.run.started if earlier else time.time(), progress) as ledger:
+            session = begin(prepared, earlier or begin_journal(prepared), ledger, tracker, progress, fresh)
+            progress.begin(prepared, session.journal, session.meter, resumed=earlier is not None)
+            if sentence := prepared.about_draws:
+                progress.tell(sentence)
+            return _guarded(session)
 
 
-def _guarded(session: Session, fresh: bool) -> Result:
+def _guarded(session: Session) -> Result:
     """Run with everything in place, and leave a journal that says how it ended."""
-    ledger = Ledger(session.prepared.settings.home / "ledger.db")
-    gateway = Gateway(ledger, session.meter, session.prepared.lms.identity, fresh=fresh)
+    gateway = session.gateway
     try:
         with interruptible(session.meter), installed(gateway), session.configured():
             session.publisher.publish()
             return _cascade(session)
     except BaseException as error:
-        ended: Status = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"
-        session.journal.update(status=ended, ended=time.time(), summary=f"{ended}: {error}")
+        reason, stopped = gateway.failure or error, isinstance(error, Interrupted | KeyboardInterrupt)
+        ended: Status = "interrupted" if gateway.failure or stopped else "failed"
+        with suppress(OSError):  # such as a full disk, which is then the reason
+            session.journal.update(status=ended, ended=time.time(), summary=f"{ended}: {reason}")
+        if gateway.failure:
+            raise gateway.failure from None
         raise
     finally:
-        ledger.close()
         session.prepared.lms.close()
         session.publisher.close()
 

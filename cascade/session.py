@@ -4,6 +4,8 @@ Invariant: what is spent is booked on a stage in the journal, also when the stag
 """
 
 import fcntl
+import math
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -18,11 +20,14 @@ from cascade.check import Prepared
 from cascade.dataset import Split
 from cascade.errors import CascadeError
 from cascade.evaluation import Evaluation, Outcome, evaluate
-from cascade.journal import Journal
+from cascade.journal import Journal, Tracker, journals, unfinished
+from cascade.lm.gateway import Gateway
+from cascade.lm.ledger import Keeping, Ledger
 from cascade.lm.meter import Meter
 from cascade.progress import Progress
 from cascade.publishing import Publisher
 from cascade.result import StageResult
+from cascade.settings import Settings
 from cascade.spending import Spent
 from cascade.stage import Workshop
 
@@ -40,21 +45,27 @@ class Session:
 
     prepared: Prepared
     journal: Journal
-    meter: Meter
+    gateway: Gateway
     publisher: Publisher
     progress: Progress
     spent_by_stage: dict[str, Spent] = field(default_factory=dict)
     results: list[StageResult] = field(default_factory=list)
     per_example: Spent = field(default_factory=Spent)
 
+    @property
+    def meter(self) -> Meter:
+        """The gateway's."""
+        return self.gateway.meter
+
     @contextmanager
     def accounted(self, name: str) -> Iterator[None]:
-        """Book what is spent inside on the stage `name`."""
+        """Book what is spent inside on the stage `name`, and see that the gateway is still where calls pass it."""
         before, earlier = self.meter.spent, self.spent_by_stage.get(name, Spent())
         try:
             yield
         finally:
             self.meter.drain()
+            self.gateway.keep_seat()
             self.spent_by_stage[name] = earlier + (self.meter.spent - before)
             booked = {stage: spent.to_json() for stage, spent in self.spent_by_stage.items()}
             self.journal.update(spent=self.meter.spent.to_json(), spent_by_stage=booked)
@@ -103,6 +114,37 @@ class Session:
             lm=lms["task"], adapter=lms.adapter, num_threads=lms.threads, max_errors=_MANY, disable_history=True
         ):
             yield
+
+
+def open_ledger(settings: Settings, began: float, progress: Progress) -> Ledger:
+    """The ledger of a run that began then; used as a context, which raises `LedgerError` on entering."""
+    limit = settings.ledger_gb * 1e9
+    return Ledger(
+        settings.ledger,
+        Keeping(
+            limit=int(limit) if limit < math.inf else None,
+            began=began,
+            unfinished=lambda: unfinished(settings.home),
+            warn=progress.warn,
+        ),
+    )
+
+
+def begin(
+    prepared: Prepared, journal: Journal, ledger: Ledger, tracker: Tracker | None, progress: Progress, fresh: bool
+) -> Session:
+    """Note in the journal that the run begins or goes on, and put together what it needs."""
+    home = prepared.settings.home
+    record = journal.update(
+        status="running", pid=os.getpid(), ended=None, params=prepared.params(), fresh=fresh or journal.run.fresh
+    )
+    meter = Meter(prepared.experiment.budget, before=Spent.from_json(record.spent) if record.spent else None)
+    salt = f"fresh {record.id}" if record.fresh else ""
+    gateway = Gateway(ledger, meter, prepared.lms.identity, salt=salt, warn=progress.warn)
+    behind = [other for other in journals(home, prepared.name) if other.folder != journal.folder]
+    session = Session(prepared, journal, gateway, Publisher(tracker, journal, progress.warn, behind=behind), progress)
+    session.spent_by_stage = {name: Spent.from_json(spent) for name, spent in record.spent_by_stage.items()}
+    return session
 
 
 @contextmanager

@@ -17,7 +17,7 @@ EMBEDDED = "embedded/smollm2-135m"
 ROLES = ("task", "prompt", "teacher", "student")
 """LM names that optimizers ask for; programs may ask for more, such as `local` and `cloud`."""
 
-_FIELDS = ("home", "lm", "threads", "force_format", "deterministic", "model_prefix", "seed")
+_FIELDS = ("home", "lm", "threads", "force_format", "deterministic", "model_prefix", "seed", "ledger_gb")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -46,6 +46,11 @@ class LMSpec:
                 "or a table with `model` and options."
             )
         options = {name: option for name, option in table.items() if name != "model"}
+        if options.get("cache", True) is not True:
+            raise SettingsError(
+                f"{place} has cache = {options['cache']!r}: its calls would go past the ledger and the budget. Remove "
+                "it; `cascade run NAME --fresh` pays for every answer again."
+            )
         if "api_key" in options:
             raise SettingsError(
                 f"{place} holds an api_key. Keys are never written into settings: remove it and set the "
@@ -74,6 +79,8 @@ class Settings:
             under concurrency and may answer differently between runs.
         model_prefix: put before an experiment's name in MLflow's model registry.
         seed: of everything that draws; at least 1, because MIPROv2 reads 0 as "none given".
+        ledger_gb: what the ledger's answers may take on disk, in 10^9 bytes; above it those used longest ago are
+            dropped.
     """
 
     project: Path
@@ -85,6 +92,12 @@ class Settings:
     deterministic: bool = True
     model_prefix: str = ""
     seed: int = 1
+    ledger_gb: float = 10.0
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger's file."""
+        return self.home / "ledger.db"
 
     def lm_named(self, name: str) -> LMSpec:
         """The spec that `name` means; the embedded model where nothing is set."""
@@ -116,6 +129,7 @@ def load_settings(project: Path | None = None, environ: Mapping[str, str] | None
         deterministic=_boolean(table, "deterministic"),
         model_prefix=str(table.get("model_prefix", "")),
         seed=_integer(table, "seed") or 1,
+        ledger_gb=_amount(table, "ledger_gb", Settings.ledger_gb),
     )
 
 
@@ -183,3 +197,14 @@ def _integer(table: Mapping[str, Any], name: str) -> int | None:
     if number < 1:
         raise SettingsError(f"Setting {name} = {number} must be at least 1.")
     return number
+
+
+def _amount(table: Mapping[str, Any], name: str, default: float) -> float:
+    value = table.get(name, default)
+    try:
+        amount = float(str(value))
+    except ValueError:
+        amount = 0.0
+    if not amount > 0:
+        raise SettingsError(f"Setting {name} = {value!r} is no number above 0. Write one, such as {default:g}.")
+    return amount

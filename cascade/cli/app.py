@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from cascade.cli.ledger import ledger
 from cascade.cli.listing import list_experiments
 from cascade.cli.models import models
 from cascade.cli.parts import Parts
@@ -25,6 +26,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 app.command("list")(list_experiments)
 app.command("run")(run)
 app.add_typer(models, name="models")
+app.add_typer(ledger, name="ledger")
 app.command("ui")(ui)
 
 

@@ -1,11 +1,13 @@
 """One LM call on its way: who asks, and under which key the ledger knows it.
 
-Invariant: the callback on an LM makes a fresh `Call` for each call, in the caller's context; the gateway fills it in,
+Invariant: a callback on an LM makes a fresh `Call` for each call, in the caller's context; the gateway fills it in,
 also from another thread, and the callback ends it. It is the only thing that travels with a call.
 """
 
+import asyncio
 import threading
-from collections.abc import Callable
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -15,17 +17,28 @@ from dspy.utils.callback import BaseCallback
 from cascade.errors import Interrupted
 
 
-@dataclass
+@dataclass(slots=True)
 class Call:
-    """State of one call; `release` frees its place when it ends without an answer."""
+    """State of one call.
+
+    Args:
+        key: "" until the gateway was asked.
+        claimed: nobody else asks the same meanwhile.
+        release: gives its place back when it ends without an answer.
+        outer: the call inside which this one was made.
+    """
 
     role: str
     key: str = ""
     started: float = 0.0
-    release: Callable[[], None] | None = None
+    claimed: bool = False
+    release: "Callable[[Call], None] | None" = None
+    outer: "Call | None" = None
 
 
 CALL: ContextVar[Call | None] = ContextVar("cascade_call", default=None)
+ANSWERED: ContextVar[bool] = ContextVar("cascade_answered", default=False)
+"""Whether the gateway was just told the answer to a call without a `Call`, in this context."""
 
 
 class RoleCallback(BaseCallback):  # type: ignore[misc]
@@ -39,14 +52,15 @@ class RoleCallback(BaseCallback):  # type: ignore[misc]
 
     def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:  # noqa: ARG002
         """Begin a call."""
-        CALL.set(Call(self.role))
+        CALL.set(Call(self.role, outer=CALL.get()))
 
     def on_lm_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:  # noqa: ARG002
         """End it, whether it was answered or not."""
         call = CALL.get()
-        CALL.set(None)
-        if call and call.release:
-            call.release()
+        if call:
+            CALL.set(call.outer)
+            if call.release:
+                call.release(call)
 
 
 class Door(RoleCallback):
@@ -54,13 +68,22 @@ class Door(RoleCallback):
 
     DSPy does not wait for the threads of an evaluation that was stopped; their next call would reach a model behind
     the gateway's back. DSPy swallows what a callback raises, but not a `BaseException`.
+
+    Args:
+        watched: whether calls of LMs without a `RoleCallback` must be seen to end as well.
     """
 
     def __init__(self) -> None:
         super().__init__("program")
+        self.watched = False
         self._inside = 0
         self._closed = False
         self._changed = threading.Condition()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no call needs it."""
+        return not (self.watched or self._closed)
 
     def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         """Let a call in; raises `Interrupted` once closed."""
@@ -82,3 +105,60 @@ class Door(RoleCallback):
         with self._changed:
             self._closed = True
             self._changed.wait_for(lambda: self._inside <= 0, timeout=seconds)
+
+
+class Callbacks(list[Any]):
+    """A run's callbacks, among which DSPy finds the door only while it is needed.
+
+    DSPy looks at the arguments of every module, adapter and LM call as soon as there is any callback, which doubles
+    what a call costs it; it adds this list to the LM's own each time.
+
+    Args:
+        before: callbacks that were there.
+    """
+
+    def __init__(self, before: Sequence[Any], door: Door) -> None:
+        super().__init__([*before, door])
+        self._before, self._door = list(before), door
+
+    def __add__(self, own: list[Any]) -> list[Any]:
+        return [*self._before, *own] if self._door.idle else [*self, *own]
+
+
+class Witness:
+    """Stands where DSPy keeps its usage tracker, which hears of every call that a model answered.
+
+    Args:
+        before: a tracker that was there.
+        on_past: told model and usage of a call that did not ask the gateway.
+    """
+
+    def __init__(self, before: Any, on_past: Callable[[str, dict[str, Any]], None]) -> None:
+        self._before = before
+        self._on_past = on_past
+        # `dspy.track_usage` inside a program hands on what it has seen, to be forgotten here.
+        self.usage_data = before.usage_data if before else defaultdict(lambda: deque(maxlen=0))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Witness":
+        return self
+
+    def add_usage(self, model: str, usage: dict[str, Any]) -> None:
+        """A model has answered; raises what `on_past` raises."""
+        if self._before:
+            self._before.add_usage(model, usage)
+        call = CALL.get()
+        if call:
+            asked = bool(call.key)
+        elif asked := ANSWERED.get():
+            ANSWERED.set(False)
+        if not asked and (call or not _awaited()):
+            self._on_past(model, usage)
+
+
+def _awaited() -> bool:
+    """Whether the answer may have been told to the gateway in a context that is not this one."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

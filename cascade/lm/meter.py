@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import dspy
 
@@ -43,8 +42,11 @@ class Meter:
         self.budget = budget
         self.by_role: Counter[str] = Counter()
         self._before = before or Spent()
-        self._total = Spent()
+        self._calls = self._hits = self._input_tokens = self._output_tokens = 0
+        self._cost_usd: float | None = 0.0
+        self._capped = any(cap is not None for cap in (budget.lm_calls, budget.tokens, budget.usd, budget.minutes))
         self._held = Spent()
+        self._draining = 0
         self._in_flight = 0
         self._refusal: Stop | None = None
         self._clock = clock
@@ -58,7 +60,7 @@ class Meter:
     def spent(self) -> Spent:
         """Everything so far, earlier attempts included."""
         with self._changed:
-            return self._before + replace(self._total, seconds=self._clock() - self._started)
+            return self._before + self._total(self._clock() - self._started)
 
     @property
     def in_flight(self) -> int:
@@ -66,34 +68,46 @@ class Meter:
         with self._changed:
             return self._in_flight
 
-    def reserve(self) -> None:
-        """Take a place for one call; raises `BudgetSpent` or `Interrupted` instead of letting it be sent."""
+    def reserve(self, places: int = 1) -> None:
+        """Take a place for one call; raises `BudgetSpent` or `Interrupted` instead of letting it be sent.
+
+        Args:
+            places: 0 for a call of which nobody will say that it ended without an answer.
+        """
         with self._changed:
             self._refuse()
-            if sentence := self._exceeded():
+            if self._capped and (sentence := self._exceeded()):
                 self._refusal = BudgetSpent(sentence)
-                raise self._refusal
-            self._in_flight += 1
+                self._refuse()
+            self._in_flight += places
 
     def release(self) -> None:
         """Give the place of a call back that ended without an answer."""
         with self._changed:
-            self._in_flight -= 1
-            self._changed.notify_all()
+            self._leave(1)
 
-    def bill(self, role: str, input_tokens: int, output_tokens: int, cost_usd: float | None) -> None:
+    def bill(
+        self, role: str, input_tokens: int, output_tokens: int, cost_usd: float | None, *, places: int = 1
+    ) -> None:
         """Count an answered call, whose place is free again."""
         with self._changed:
-            self._in_flight -= 1
-            self._total += Spent(1, 0, input_tokens, output_tokens, cost_usd)
-            self.by_role[role] += 1
-            self._changed.notify_all()
+            self._count(role, input_tokens, output_tokens, cost_usd)
+            self._leave(places)
+
+    def bill_unasked(self, role: str, input_tokens: int, output_tokens: int) -> None:
+        """Count a call at an unknown price that was sent without a place; raises if there would have been none."""
+        with self._changed:
+            sentence = self._exceeded()
+            self._count(role, input_tokens, output_tokens, None)
+            if sentence and not self._refusal:
+                self._refusal = BudgetSpent(sentence)
+            self._refuse()
 
     def hit(self) -> None:
         """Count an answer from the ledger; refused like a call once anything was."""
         with self._changed:
             self._refuse()
-            self._total += Spent(lm_calls_cached=1)
+            self._hits += 1
 
     def interrupt(self, reason: str) -> None:
         """Refuse everything from now on."""
@@ -111,7 +125,7 @@ class Meter:
             self._refuse()
             if self._minutes_left() < 0:
                 self._refusal = BudgetSpent(self._exceeded() or "time")
-                raise self._refusal
+                self._refuse()
 
     @property
     def stopping(self) -> bool:
@@ -145,25 +159,42 @@ class Meter:
     def drain(self, seconds: float = 30.0) -> None:
         """Wait until nothing is in flight, at most `seconds`."""
         with self._changed:
+            self._draining += 1
             self._changed.wait_for(lambda: self._in_flight <= 0, timeout=seconds)
+            self._draining -= 1
+
+    def _total(self, seconds: float = 0.0) -> Spent:
+        return Spent(self._calls, self._hits, self._input_tokens, self._output_tokens, self._cost_usd, seconds)
+
+    def _count(self, role: str, input_tokens: int, output_tokens: int, cost_usd: float | None) -> None:
+        self._calls += 1
+        self._input_tokens += input_tokens
+        self._output_tokens += output_tokens
+        self._cost_usd = None if self._cost_usd is None or cost_usd is None else self._cost_usd + cost_usd
+        self.by_role[role] += 1
+
+    def _leave(self, places: int) -> None:
+        self._in_flight -= places
+        if self._draining:
+            self._changed.notify_all()
 
     def _refuse(self) -> None:
-        if self._refusal:
-            raise self._refusal
         hold = dspy.settings.get("cascade_hold")
-        if hold and hold.refusal:
-            raise hold.refusal
+        if refusal := self._refusal or (hold and hold.refusal):
+            raise type(refusal)(str(refusal))
 
     def _exceeded(self) -> str:
-        spent, held, budget = self._before + self._total, self._held, self.budget
-        calls = spent.lm_calls + self._in_flight
+        budget, before, held = self.budget, self._before, self._held
+        calls = before.lm_calls + self._calls + self._in_flight
         if budget.lm_calls is not None and calls >= budget.lm_calls - held.lm_calls:
             return f"LM calls: {calls} of {budget.lm_calls}{_kept(held.lm_calls)}"
-        tokens, kept = spent.input_tokens + spent.output_tokens, held.input_tokens + held.output_tokens
+        tokens = before.input_tokens + before.output_tokens + self._input_tokens + self._output_tokens
+        kept = held.input_tokens + held.output_tokens
         if budget.tokens is not None and tokens >= budget.tokens - kept:
             return f"tokens: {tokens} of {budget.tokens}{_kept(kept)}"
-        if budget.usd is not None and (spent.cost_usd or 0.0) >= budget.usd - (held.cost_usd or 0.0):
-            return f"dollars: {spent.cost_usd:.4f} of {budget.usd}{_kept(held.cost_usd)}"
+        dollars = (before.cost_usd or 0.0) + (self._cost_usd or 0.0)
+        if budget.usd is not None and dollars >= budget.usd - (held.cost_usd or 0.0):
+            return f"dollars: {dollars:.4f} of {budget.usd}{_kept(held.cost_usd)}"
         if self._minutes_left() < 0:
             return f"minutes: {self.budget.minutes} are over{_kept(round(held.seconds / 60, 1))}"
         return ""

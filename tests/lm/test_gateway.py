@@ -33,7 +33,8 @@ class Seat:
         self.lms = ScriptedLMs(scripted.settings_in(folder), self.engine)
         self.ledger = Ledger(folder / "ledger.db")
         self.meter = Meter(budget or Budget())
-        self.gateway = Gateway(self.ledger, self.meter, fresh=fresh)
+        self.told: list[str] = []
+        self.gateway = Gateway(self.ledger, self.meter, salt="fresh 1" if fresh else "", warn=self.told.append)
         self.folder = folder
 
     def __enter__(self) -> "Seat":
