@@ -31,7 +31,7 @@ def foreseen(folder: Path, *stages: Stage, lm: dict[str, LMSpec] | None = None, 
 
 
 def test_a_run_stays_within_its_forecast(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"plateau": scripted.PATIENT, "headroom": Headroom(20, 2)}
+    options: dict[str, Any] = {"plateau": scripted.PATIENT, "headroom": Headroom(20, 2), "dev": 20, "test": 20}
     found = foreseen(tmp_path, *scripted.FOUR_STAGES, **options)
     defined = scripted.experiment(*scripted.FOUR_STAGES, **options)
     result = scripted.run(defined, tmp_path, ScriptedEngine(scripted.answer))

@@ -114,7 +114,7 @@ def _mipro(options: Options, given: Given) -> Work:
 
 
 def _trials(variables: int, candidates: int) -> int:
-    """`MIPROv2._set_num_trials_from_num_candidates`; GEPA takes over the formula."""
+    """`MIPROv2._set_num_trials_from_num_candidates`."""
     return int(max(2 * variables * math.log2(candidates), 1.5 * candidates))
 
 
@@ -169,7 +169,10 @@ def _nested(name: str, inner: Stage, options: Options) -> Options:
 
 
 def _gepa(options: Options, given: Given) -> Work | str:
-    """`gepa/gepa.py` and the package `gepa`: its budget of program runs is looked at between iterations only."""
+    """`gepa/gepa.py` and the package `gepa`: its budget of program runs is looked at between iterations only.
+
+    A metric that asks an LM is asked once more for feedback; the ledger answers.
+    """
     own = [name for name in ("instruction_proposer", "code_proposer", "gepa_kwargs") if options.get(name)]
     if any(isinstance(part, dspy.Flex) for _, part in given.program.named_sub_modules()):
         own.append("a dspy.Flex module")
