@@ -25,6 +25,7 @@ class Prepared:
     """An experiment that can run.
 
     Args:
+        program: as its factory builds it, to look at; it is never run.
         outputs: fields of the program's last predictor.
         parts, signature: hashes of the definition.
     """
@@ -33,6 +34,7 @@ class Prepared:
     settings: Settings
     data: Data
     lms: LMs
+    program: Any
     outputs: tuple[str, ...]
     parts: dict[str, str]
     git_sha: str
@@ -93,7 +95,7 @@ def prepare(experiment: Experiment, settings: Settings, lms: LMs | None = None) 
         _check_size(split, data.name)
     program = build_program(experiment)
     _check_inputs(program, data)
-    _check_budget(experiment, data)
+    _check_budget(experiment, data, len(program.predictors()))
     lms = lms or LMs(settings)
     _check_prices(experiment, lms)
     for name in dict.fromkeys(("task", *(("prompt",) if experiment.stages else ()), *settings.lm)):
@@ -101,7 +103,7 @@ def prepare(experiment: Experiment, settings: Settings, lms: LMs | None = None) 
             lms[name]
     parts = signature_parts(experiment, data, settings.describe())
     outputs = tuple(program.predictors()[-1].signature.output_fields)
-    return Prepared(experiment, settings, data, lms, outputs, parts, _git_sha(settings.project))
+    return Prepared(experiment, settings, data, lms, program, outputs, parts, _git_sha(settings.project))
 
 
 def build_program(experiment: Experiment) -> Any:
@@ -152,13 +154,15 @@ def _check_inputs(program: Any, data: Data) -> None:
             )
 
 
-def _check_budget(experiment: Experiment, data: Data) -> None:
-    dev, test = (experiment.repeats * len(split) for split in (data.dev, data.test))
+def _check_budget(experiment: Experiment, data: Data, predictors: int) -> None:
+    """Refuse a cap on calls below one call a predictor and answer that is judged."""
+    dev, test = (predictors * experiment.repeats * len(split) for split in (data.dev, data.test))
     cap, needed = experiment.budget.lm_calls, dev + 2 * test
     if cap is not None and cap < needed:
+        counted = f", one for each of the program's {predictors} predictors" if predictors > 1 else ""
         raise ExperimentError(
             f"Budget: lm_calls = {cap} does not even pay for judging: {dev} calls on dev and twice "
-            f"{test} on test. Raise it to more than {needed}."
+            f"{test} on test{counted}. Raise it to more than {needed}."
         )
 
 

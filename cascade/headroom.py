@@ -82,7 +82,7 @@ def look(  # noqa: PLR0913 - a pure function of what the session holds
         confidence: of the bound.
         needed: least gain that is worth a stage, a fraction.
     """
-    rest, asked = parted(train, min(wanted.examples, len(train) // 2), seed)
+    rest, asked = shared_out(train, wanted, seed)
     own = judge(program, asked, "own prompt")
     others = [
         judge(variant, asked, f"other prompt {number} of {wanted.variants}").scores
@@ -98,6 +98,11 @@ def look(  # noqa: PLR0913 - a pure function of what the session holds
         confidence,
         needed,
     )
+
+
+def shared_out(train: Split, wanted: Headroom, seed: int) -> tuple[Split, Split]:
+    """What gives demos, and what is answered."""
+    return parted(train, min(wanted.examples, len(train) // 2), seed)
 
 
 def _variants(program: Any, rest: Split, count: int, seed: int) -> Iterator[Any]:

@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from cascade.bounds import Bound
     from cascade.check import Prepared
     from cascade.journal import Journal
     from cascade.lm.meter import Meter
@@ -24,6 +25,9 @@ class Progress(Protocol):
 
     def tick(self, note: str = "") -> None:
         """One example, candidate or training step is done."""
+
+    def stage_begins(self, stage: str, optimizer: str, bound: "Bound") -> None:
+        """A stage's optimizer begins; `bound` is what the stage may ask of its LMs, judging included."""
 
     def stage_ended(self, result: "StageResult") -> None:
         """A stage is done, failed or skipped."""
@@ -48,6 +52,9 @@ class Silent:
         """Say nothing."""
 
     def tick(self, note: str = "") -> None:
+        """Say nothing."""
+
+    def stage_begins(self, stage: str, optimizer: str, bound: "Bound") -> None:
         """Say nothing."""
 
     def stage_ended(self, result: "StageResult") -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from cascade.bounds import Bound
 from cascade.check import Prepared
 from cascade.comparison import score_interval
 from cascade.decision import proof
@@ -58,8 +59,8 @@ def run_record(prepared: Prepared) -> RunRecord:
 
 
 def write_stage(  # noqa: PLR0913 - a stage's files come from all of these
-    journal: Journal, number: int, result: StageResult, *, stage: Stage | None, incumbent: Snapshot | None,
-    candidates: list[Candidate], started: float | None,
+    journal: Journal, number: int, result: StageResult, *, stage: Stage | None, bound: Bound | None,
+    incumbent: Snapshot | None, candidates: list[Candidate], started: float | None,
 ) -> StageRecord:  # fmt: skip
     """Write a stage's files, its record last."""
     name = result.name.split("-", 1)[1]
@@ -79,7 +80,11 @@ def write_stage(  # noqa: PLR0913 - a stage's files come from all of these
         name,
         result.lever,
         result.status,  # type: ignore[arg-type]
-        params={**(stage.describe() if stage else {"optimizer": "none"}), "lever": result.lever},
+        params={
+            **(stage.describe() if stage else {"optimizer": "none"}),
+            "lever": result.lever,
+            **({"lm_calls_at_most": "unknown" if bound.total is None else str(bound.total)} if bound else {}),
+        },
         metrics={**dev_metrics(result), **result.spent.to_json()},
         verdict=str(decision.verdict or "") if decision else "",
         kept=str(decision.kept) if decision else ("new" if number == 0 else ""),

@@ -189,7 +189,7 @@ def _run_stage(
 def _search(session: Session, stage: Stage, name: str, incumbent: StageResult, bench: Bench) -> tuple[Any, str]:
     """The stage's program; when the budget ends the search, the best candidate so far and the cap that was reached."""
     data, workshop = session.prepared.data, session.workshop(name)
-    session.progress.step(name, stage.optimizer.__name__)
+    session.announce(name, stage)
     try:
         with session.meter.holding(session.judging(data.dev, data.test, data.test)):
             try:
@@ -242,7 +242,10 @@ def _record(  # noqa: PLR0913 - a stage's files come from all of these
 ) -> StageResult:
     candidates = bench.candidates if bench else []
     before = incumbent.taken if incumbent else None
-    write_stage(session.journal, number, result, stage=stage, incumbent=before, candidates=candidates, started=started)
+    write_stage(
+        session.journal, number, result, stage=stage, bound=session.bounds.get(result.name), incumbent=before,
+        candidates=candidates, started=started,
+    )  # fmt: skip
     session.results.append(result)
     session.progress.stage_ended(result)
     session.publisher.publish()

@@ -16,10 +16,12 @@ from typing import Any
 
 import dspy
 
+from cascade.bounds import Bound, most_calls, of_judging, of_stage
 from cascade.check import Prepared
 from cascade.dataset import Split
 from cascade.errors import CascadeError
 from cascade.evaluation import Evaluation, Outcome, evaluate
+from cascade.experiment import Stage
 from cascade.journal import Journal, Tracker, journals, unfinished
 from cascade.lm.gateway import Gateway
 from cascade.lm.ledger import Keeping, Ledger
@@ -40,6 +42,8 @@ class Session:
 
     Args:
         per_example: what judging one example takes, as the baseline showed.
+        calls_a_run: LM calls that one example took at most, in all that was judged so far.
+        bounds: LM calls at most, by stage that began.
         results: stages that ended, in order.
     """
 
@@ -51,6 +55,8 @@ class Session:
     spent_by_stage: dict[str, Spent] = field(default_factory=dict)
     results: list[StageResult] = field(default_factory=list)
     per_example: Spent = field(default_factory=Spent)
+    calls_a_run: int = 0
+    bounds: dict[str, Bound] = field(default_factory=dict)
 
     @property
     def meter(self) -> Meter:
@@ -78,9 +84,17 @@ class Session:
         def tick(outcome: Outcome) -> None:
             self.progress.tick(f"{outcome.id}: {outcome.error}" if outcome.error else "")
 
-        return evaluate(
+        done = evaluate(
             program, split, experiment.metric, threads=lms.threads, repeats=experiment.repeats, on_outcome=tick
         )
+        self.calls_a_run = max(self.calls_a_run, most_calls(done, self.prepared.program))
+        return done
+
+    def announce(self, name: str, stage: Stage) -> None:
+        """Tell how many LM calls a stage may make, judging included."""
+        dev = of_judging(self.prepared, self.prepared.data.dev, calls_a_run=self.calls_a_run)
+        self.bounds[name] = of_stage(stage, self.prepared, self.calls_a_run) + dev
+        self.progress.stage_begins(name, stage.optimizer.__name__, self.bounds[name])
 
     def judging(self, *splits: Split) -> Spent:
         """What evaluating once on each of `splits` will take; all but calls doubled: demos make prompts longer."""

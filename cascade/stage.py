@@ -8,6 +8,7 @@ import dataclasses
 import logging
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
@@ -156,13 +157,15 @@ def carve(train: Split, seed: int) -> tuple[list[Any], list[Any]]:
 def parted(split: Split, wanted: int, seed: int) -> tuple[Split, Split]:
     """A split in two, the second with `wanted` rows or a few more, because groups stay together."""
     owners = split.groups or split.ids
-    order = sorted(set(owners))
+    sizes = Counter(owners)
+    order = sorted(sizes)
     random.Random(seed).shuffle(order)
     chosen: set[str] = set()
     for group in order:
-        if sum(owner in chosen for owner in owners) >= wanted:
+        if wanted <= 0:
             break
         chosen.add(group)
+        wanted -= sizes[group]
     return split.where([owner not in chosen for owner in owners]), split.where([owner in chosen for owner in owners])
 
 

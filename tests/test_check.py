@@ -110,6 +110,21 @@ def test_a_cap_below_judging_is_refused(tmp_path: Path, cap: int) -> None:
     assert "120" in message
 
 
+class Two(scripted.Asks):
+    def __init__(self) -> None:
+        super().__init__()
+        self.think = dspy.Predict("question -> hint")
+
+
+def test_a_cap_below_one_call_a_predictor_is_refused(tmp_path: Path) -> None:
+    told = (
+        "80 calls on dev and twice 80 on test, one for each of the program's 2 predictors. Raise it to more than 240."
+    )
+    assert told in refused(tmp_path, program=Two, budget=Budget(lm_calls=239))
+    enough = scripted.experiment(program=Two, budget=Budget(lm_calls=240))
+    assert scripted.prepared(enough, tmp_path, ScriptedEngine(scripted.answer)).name == "x"
+
+
 LMS = [
     (LMSpec("nowhere/x"), "LM 'task': 'nowhere/x' names no provider that DSPy knows. Write it as provider/model"),
     (LMSpec("openai/gpt-5-mini"), "LM 'task': 'openai/gpt-5-mini' needs OPENAI_API_KEY, which is not set"),

@@ -16,10 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from cascade.cli.watching import opening
-from cascade.cli.words import CALLS, HEADINGS, calls, cells, clock, dollars
+from cascade.cli.words import CALLS, HEADINGS, at_most, calls, cells, clock, dollars
 from cascade.spending import Spent
 
 if TYPE_CHECKING:
+    from cascade.bounds import Bound
     from cascade.check import Prepared
     from cascade.journal import Journal
     from cascade.lm.meter import Meter
@@ -94,6 +95,10 @@ class LiveTable:
         self._now.done += 1
         if note:
             self._now.note = note
+
+    def stage_begins(self, stage: str, optimizer: str, bound: "Bound") -> None:
+        """Show its bar."""
+        self.step(stage, f"{optimizer}, {at_most(bound)}")
 
     def stage_ended(self, result: "StageResult") -> None:
         """Fill the stage's row."""

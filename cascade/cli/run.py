@@ -17,27 +17,43 @@ if TYPE_CHECKING:
 Name = Annotated[str, typer.Argument(metavar="NAME", help="An experiment: a file experiments/NAME.py.")]
 New = Annotated[bool, typer.Option("--new", help="Start over although an interrupted run could go on.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Pay for every answer again, whatever the ledger holds.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what the run may cost and what it could show.")]
 NoMlflow = Annotated[bool, typer.Option("--no-mlflow", help="Keep the run in the local journal only.")]
 
 
-def run(
+def run(  # noqa: PLR0913, PLR0917 - one an option
     context: typer.Context,
     name: Name,
     new: New = False,
     fresh: Fresh = False,
     no_mlflow: NoMlflow = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Run an experiment, or go on with its interrupted run.
 
     Example: cascade run qa --new
     """
+    if dry_run:
+        _forecast(name, parts_of(context), as_json)
+        return
     with stdout_kept():
         result, mlflow = run_experiment(name, parts_of(context), new=new, fresh=fresh, log=not no_mlflow)
     if as_json:
         print_json(result.to_json())
     else:
         _print_result(result, mlflow)
+
+
+def _forecast(name: str, parts: Parts, as_json: bool) -> None:
+    from cascade.cli.dry_run import foresee, print_forecast
+
+    with stdout_kept():
+        found = foresee(name, parts)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        print_forecast(found)
 
 
 def run_experiment(

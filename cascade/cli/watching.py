@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from cascade.cli.words import line
+from cascade.cli.words import bounded, line
 
 if TYPE_CHECKING:
+    from cascade.bounds import Bound
     from cascade.check import Prepared
     from cascade.journal import Journal
     from cascade.lm.meter import Meter
@@ -45,7 +46,7 @@ def opening(prepared: "Prepared", journal: "Journal", resumed_from: str, resumed
 
 
 class Lines:
-    """A plain line for the beginning, every stage that ended and whatever is told or warned of; no control characters.
+    """A plain line for the beginning, a stage's begin and end, and what is told or warned of; no control characters.
 
     Args:
         file: where to.
@@ -66,6 +67,10 @@ class Lines:
 
     def tick(self, note: str = "") -> None:
         """Say nothing."""
+
+    def stage_begins(self, stage: str, optimizer: str, bound: "Bound") -> None:
+        """A line with what it may take."""
+        self._print(f"{stage}: {optimizer}, {bounded(bound)}")
 
     def stage_ended(self, result: "StageResult") -> None:
         """A line with the figures."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cascade.bounds import Bound
     from cascade.result import StageResult
     from cascade.spending import Spent
 
@@ -65,6 +66,33 @@ def calls(spent: "Spent") -> tuple[str, str]:
     ('1,200', '+3')
     """
     return f"{spent.lm_calls:,}", f"+{spent.lm_calls_cached:,}" if spent.lm_calls_cached else ""
+
+
+def at_most(bound: "Bound") -> str:
+    """An upper bound in a phrase.
+
+    >>> from cascade.bounds import Bound, Calls
+    >>> at_most(Bound(Calls(task=1200), Calls(task=600)))
+    'at most 1,200 LM calls'
+    """
+    return "LM calls not bounded" if bound.total is None else f"at most {bound.total:,} LM calls"
+
+
+def bounded(bound: "Bound") -> str:
+    """An upper bound with what it is made of.
+
+    >>> from cascade.bounds import Bound, Calls
+    >>> bounded(Bound(Calls(task=120, prompt=4), Calls(task=60, prompt=2)))
+    'at most 124 LM calls (task 120, prompt 4), 62 where every answer can be read'
+    >>> bounded(Bound(None, Calls(), "Mine does not say how much it asks for"))
+    'LM calls not bounded (Mine does not say how much it asks for): the budget is the only bound'
+    """
+    if bound.at_most is None:
+        return f"{at_most(bound)} ({bound.unknown}): the budget is the only bound"
+    roles = [f"{role} {calls:,}" for role, calls in vars(bound.at_most).items() if calls]
+    said = at_most(bound) + (f" ({', '.join(roles)})" if len(roles) > 1 else "")
+    less = bound.parsed.total
+    return said if less == bound.total else f"{said}, {less:,} where every answer can be read"
 
 
 def cells(result: "StageResult") -> dict[str, str]:

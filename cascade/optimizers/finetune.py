@@ -5,7 +5,7 @@ training row, and trains on nothing when no row is left. Invariant: what is trai
 good enough, or is a label of the train split; with no such row nothing is trained.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import dspy
 
 from cascade.errors import StageFailed
+from cascade.optimizers.work import Given, Work
 
 
 class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
@@ -53,6 +54,13 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
             raise StageFailed(f"None of {len(trainset)} training examples was answered in the right format.")
         self._labeled = _labels(student, trainset) if self.max_labeled_rows else []
         return super().compile(student, answered, teacher)
+
+    @staticmethod
+    def upper_bound(options: Mapping[str, Any], given: Given) -> Work:
+        """What it asks for at most: each teacher answers train twice, the second time from the ledger."""
+        teachers = options["teacher"] if isinstance(options["teacher"], list) else [None]
+        runs = 2 * given.train * len(teachers)
+        return Work(teacher_runs=runs) if given.teacher else Work(runs=runs)
 
     def _answered(self, program: Any, examples: Sequence[Any]) -> list[Any]:
         """The examples that do not fail; the answers are in the ledger, so looking costs no second call."""

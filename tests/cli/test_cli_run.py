@@ -9,10 +9,11 @@ CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 def test_a_run_prints_a_line_a_stage_and_then_the_result(project):
     done = project.cascade("run", "letters", "--no-mlflow")
     assert done.code == 0
-    first, about, baseline, demos = done.err.splitlines()
+    first, about, baseline, begins, demos = done.err.splitlines()
     assert re.fullmatch(r"Run \d{8}-\d{6}-[0-9a-f]{4} of letters\.", first)
     assert about == "Does it learn letters?"
     assert re.fullmatch(r"0-baseline: dev 30\.0% \[\d+–\d+\], 30 LM calls, (\$0|–|\$0\.\d+), \d+s", baseline)
+    assert begins == "1-demos: LabeledFewShot, at most 30 LM calls"
     assert demos.startswith("1-demos: dev 100.0% [")
     assert ", gain +70.0, better, kept new, 30 LM calls," in demos
     assert not CONTROL.search(done.err)

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from cascade.bounds import Bound, Calls
 from cascade.cli.live import LiveTable
-from cascade.cli.words import clock, dollars, percent, points
+from cascade.cli.words import bounded, clock, dollars, percent, points
 from cascade.experiment import Budget
 from cascade.lm.meter import Meter
 from cascade.result import StageResult
@@ -20,6 +21,15 @@ WORDS = [
     (percent, [(None, "–"), (0.0, "0.0%"), (0.31667, "31.7%"), (1.0, "100.0%")]),
     (points, [(None, "–"), (0.12, "+12.0"), (-0.005, "-0.5"), (0.0, "+0.0")]),
     (dollars, [(None, "–"), (0.0, "$0"), (0.00312, "$0.0031"), (1234.5, "$1,234.50")]),
+    (
+        bounded,
+        [
+            (Bound(Calls(), Calls()), "at most 0 LM calls"),
+            (Bound(Calls(task=60, teacher=4), Calls(task=60, teacher=4)), "at most 64 LM calls (task 60, teacher 4)"),
+            (Bound(Calls(task=8), Calls(task=4)), "at most 8 LM calls, 4 where every answer can be read"),
+            (Bound(None, Calls(), "X hides it"), "LM calls not bounded (X hides it): the budget is the only bound"),
+        ],
+    ),
     (clock, [(0.4, "0s"), (59.9, "59s"), (60, "1:00"), (3599, "59:59"), (3600, "1:00:00")]),
 ]
 
@@ -38,6 +48,8 @@ def test_the_table_shows_what_is_done_what_is_being_done_and_what_is_to_come(tmp
     with (tmp_path / "screen").open("w+") as file, LiveTable(file, resumed_from="noon", width=120) as table:
         table.begin(prepared, journal, meter, resumed=True)
         table.stage_ended(StageResult("0-baseline", "none", "done", Spent(lm_calls=1200, lm_calls_cached=7)))
+        table.stage_begins("1-demos", "LabeledFewShot", Bound(Calls(task=1060), Calls(task=60)))
+        table.console.print(table._draw())
         table.step("1-demos", "dev", 60)
         for _ in range(12):
             table.tick()
@@ -48,6 +60,7 @@ def test_the_table_shows_what_is_done_what_is_being_done_and_what_is_to_come(tmp
         screen = file.read()
     assert screen.startswith("Going on with run 20260101-000000-abcd, interrupted at noon.\nWhy?\n")
     assert "warning: MLflow is [away]" in screen
+    assert "1-demos: LabeledFewShot, at most 1,060 LM calls" in screen
     assert re.search(r"0-baseline +done .* 1,200 \+7 +\$0 +0s", screen)
     assert re.search(r"1-demos +running +", screen)
     assert re.search(r"2-weights *\n", screen)
