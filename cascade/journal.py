@@ -2,7 +2,11 @@
 
     .cascade/runs/EXPERIMENT/RUN/
       run.json                      who, what, with which data and LMs; status; spent; test
-      decisions.json
+      source.py                     the program's file as it was when the run began
+      groups.json                   which examples of dev and test belong together
+      decisions.json headroom.json  the decisions; what a look at headroom found
+      test.json                     scores of baseline and best on test, by example; never sent to a tracker
+      report.html                   the run to read
       0-baseline/ 1-instructions/ … record.json, program.json, examples.json, candidates.jsonl,
                                     decision.json, prompts.md, prompts.diff.md, optimizer.log
 
@@ -84,6 +88,7 @@ class StageRecord:
         metrics: under MLflow's names.
         lms: model string by predictor that has its own.
         test_metrics: test figures, for the stages that were looked at on test.
+        serving: what answering one example of dev takes: calls, tokens, dollars where known, seconds.
     """
 
     number: int
@@ -93,6 +98,7 @@ class StageRecord:
     params: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     test_metrics: Mapping[str, float] = field(default_factory=dict)
+    serving: Mapping[str, float] = field(default_factory=dict)
     verdict: str = ""
     kept: str = ""
     next: str = ""
@@ -154,10 +160,8 @@ class Journal:
         self.write(f"{record.folder}/record.json", asdict(record))
 
     def stages(self) -> list[StageRecord]:
-        """Records of the stages that ended, in order."""
-        found = [
-            StageRecord(**self._read(f"{path.parent.name}/record.json")) for path in self.folder.glob("*/record.json")
-        ]
+        """Records of the stages that ended, in order; raises `CascadeError` when one is damaged."""
+        found = [self._stage(f"{path.parent.name}/record.json") for path in self.folder.glob("*/record.json")]
         return sorted(found, key=lambda record: record.number)
 
     def write(self, name: str, value: Any) -> Path:
@@ -178,6 +182,13 @@ class Journal:
     def read(self, name: str) -> Any:
         """A JSON file of the folder, or None if it is not there."""
         return self._read(name) if (self.folder / name).exists() else None
+
+    def _stage(self, name: str) -> StageRecord:
+        values = self._read(name)
+        if not isinstance(values, dict) or not {"number", "name", "lever", "status"} <= set(values):
+            raise CascadeError(f"{self.folder / name} is no stage. Remove the folder {self.folder} to start over.")
+        known = StageRecord.__dataclass_fields__
+        return StageRecord(**{name: value for name, value in values.items() if name in known})
 
     def _read(self, name: str) -> Any:
         path = self.folder / name

@@ -9,7 +9,7 @@ from pathlib import Path
 from cascade.comparison import compare
 from cascade.decision import proven
 from cascade.journal import Journal
-from cascade.recording import test_metrics
+from cascade.recording import test_metrics, test_outcomes
 from cascade.result import StageResult, Test
 from cascade.session import Session
 
@@ -32,6 +32,7 @@ def look_at_test(session: Session, best: StageResult) -> Test:
         margin=plateau.equivalence_margin,
     )
     test = Test(before, after, comparison, proven(comparison), looks)
+    session.journal.write("test.json", test_outcomes(test))
     _note_on_stages(session.journal, test, best)
     return test
 

@@ -10,6 +10,7 @@ from typing import Any
 from cascade.bounds import Bound
 from cascade.check import Prepared
 from cascade.comparison import score_interval
+from cascade.dataset import Data
 from cascade.decision import proof
 from cascade.discover import source_file
 from cascade.evaluation import Evaluation
@@ -22,9 +23,10 @@ from cascade.stage import Candidate
 
 
 def begin_journal(prepared: Prepared) -> Journal:
-    """A journal of a run that begins now, with the program's source as it is now."""
+    """A journal of a run that begins now, with the program's source as it is now and the groups of its examples."""
     journal = Journal.create(prepared.settings.home, run_record(prepared))
     journal.write("source.py", source_file(prepared.experiment).read_text("utf-8"))
+    journal.write("groups.json", groups(prepared.data))
     return journal
 
 
@@ -91,11 +93,19 @@ def write_stage(  # noqa: PLR0913 - a stage's files come from all of these
         next=str(decision.next) if decision else ("continue" if number == 0 else ""),
         reason=decision.reason if decision else result.error,
         lms=dict(result.taken.lms) if result.taken else {},
+        serving=result.dev.per_example.to_json() if result.dev else {},
         started=started or time.time(),
         ended=time.time(),
     )
     journal.write_stage(record)
     return record
+
+
+def groups(data: Data) -> dict[str, dict[str, str]]:
+    """`groups.json`: the group of each example by id, for dev and test where they have groups."""
+    return {
+        split.name: dict(zip(split.ids, split.groups, strict=True)) for split in (data.dev, data.test) if split.groups
+    }
 
 
 def decisions(results: Sequence[StageResult]) -> list[dict[str, Any]]:
@@ -150,6 +160,12 @@ def test_document(test: Test) -> dict[str, Any]:
         "proven": test.proven,
         "looks": test.looks,
     }
+
+
+def test_outcomes(test: Test) -> dict[str, list[Any]]:
+    """`test.json`: scores of baseline and best by example, for comparisons with other runs; no row of test is in it."""
+    ids = [outcome.id for outcome in test.best.outcomes]
+    return {"id": ids, "baseline": test.baseline.scores, "best": test.best.scores}
 
 
 def summary(best: str, dev: float, baseline_dev: float, test: Test | None, spent: Spent) -> str:
