@@ -1,4 +1,4 @@
-"""`cascade.run`: settings, runner and MLflow put together.
+"""`cascade.run`: settings, runner, report and MLflow put together.
 
 Invariant: nothing is decided here; a caller that wants other parts puts them together in the same few lines.
 """
@@ -9,6 +9,7 @@ from cascade.journal import Tracker
 from cascade.lm.lms import LMs
 from cascade.mlflow_store import MlflowTracker
 from cascade.progress import Progress
+from cascade.report.tracker import ReportTracker
 from cascade.result import Result
 from cascade.runner import execute
 from cascade.settings import Settings, load_settings
@@ -40,6 +41,12 @@ def run(
     return execute(prepared, tracker=tracker(settings, prepared.lms), progress=progress, new=new, fresh=fresh)
 
 
-def tracker(settings: Settings, lms: LMs) -> Tracker:
-    """The MLflow tracker that settings ask for, with the embedded weights at hand."""
-    return MlflowTracker(settings.tracking_uri, weights=lms.weights, model_prefix=settings.model_prefix)
+def tracker(settings: Settings, lms: LMs, *, log: bool = True) -> Tracker:
+    """Writes the report into the journal, then shows it to the MLflow that settings name.
+
+    Args:
+        lms: know where embedded weights are.
+        log: False leaves MLflow out.
+    """
+    mlflow = MlflowTracker(settings.tracking_uri, weights=lms.weights, model_prefix=settings.model_prefix)
+    return ReportTracker(mlflow if log else None)

@@ -13,8 +13,9 @@ LAYERS: list[tuple[str, set[str]]] = [
     ("work", {"optimizers", "stage", "headroom", "bounds", "forecast", "check", "journal", "progress", "publishing",
               "recording", "result", "session", "proving", "runner", "programs", "testing"}),
     ("mlflow_store", {"mlflow_store"}),
+    ("report", {"report"}),
     ("running", {"running"}),
-    ("edge", {"production", "report", "cluster", "cli", "__main__"}),
+    ("edge", {"production", "cluster", "cli", "__main__"}),
 ]  # fmt: skip
 """From the bottom; a module imports its own layer and those before it."""
 RANK = {room: rank for rank, (_, rooms) in enumerate(LAYERS) for room in rooms}
@@ -79,6 +80,16 @@ def test_programs_import_only_dspy_and_errors() -> None:
         if room(path) == "programs"
         for line, other in imported(path)
         if other not in ("programs", "errors")
+    ] == []
+
+
+def test_reports_are_made_from_journals_alone() -> None:
+    assert [
+        f"{path}, line {line}: {other}"
+        for path in FILES
+        if room(path) == "report"
+        for line, other in imported(path)
+        if other in ("lm", "mlflow_store", "runner", "session")
     ] == []
 
 

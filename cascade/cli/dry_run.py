@@ -102,6 +102,6 @@ def _number(calls: int | None) -> str:
 
 
 def _cost(what: "Row | Forecast") -> str:
-    from cascade.cli.words import dollars
+    from cascade.report.figures import dollars
 
     return UNKNOWN if what.cost_usd is None else dollars(what.cost_usd)

@@ -143,7 +143,7 @@ def _summary(settings: "Settings", found: "Found") -> dict[str, Any]:
 
 
 def _print_summary(path: "Path", summary: dict[str, Any]) -> None:
-    from cascade.cli.words import dollars
+    from cascade.report.figures import dollars
 
     if not summary:
         print(f"There is no ledger yet: {path} is made by the first run.")

@@ -3,15 +3,12 @@
 Invariant: nothing is asked of MLflow; what is shown was found in `experiments/` and in the local journals.
 """
 
-import os
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cascade.cli.parts import Json, experiment_named, print_json, stdout_kept
 from cascade.errors import CascadeError
-
-if TYPE_CHECKING:
-    from cascade.journal import Journal
 
 
 def list_experiments(as_json: Json = False) -> None:
@@ -52,42 +49,20 @@ def _definition(name: str, project: Path) -> dict[str, Any]:
 
 def _last_run(home: Path, name: str) -> dict[str, Any] | None:
     from cascade.journal import journals
+    from cascade.report.reading import best_stage, status
 
     for journal in journals(home, name):
-        run = journal.run
-        best = best_stage(journal)
-        return {
-            "id": run.id,
-            "status": _status(run.status, run.pid),
-            "best_stage": best[0],
-            "best_dev_score": best[1],
-            "test_score": run.metrics.get("test_score"),
-            "proven": run.proven,
-        }
+        with suppress(CascadeError):
+            run, best = journal.run, best_stage(journal.stages())
+            return {
+                "id": run.id,
+                "status": status(run),
+                "best_stage": best.folder if best else "",
+                "best_dev_score": best.metrics.get("dev_score") if best else None,
+                "test_score": run.metrics.get("test_score"),
+                "proven": run.proven,
+            }
     return None
-
-
-def best_stage(journal: "Journal") -> tuple[str, float | None]:
-    """The stage whose program was kept last, and its dev score; also of a run that did not end."""
-    kept = [stage for stage in journal.stages() if stage.kept == "new"]
-    return (kept[-1].folder, kept[-1].metrics.get("dev_score")) if kept else ("", None)
-
-
-def _status(status: str, pid: int) -> str:
-    """A run whose process was killed cannot say so."""
-    return "interrupted" if status == "running" and not _alive(pid) else status
-
-
-def _alive(pid: int) -> bool:
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:

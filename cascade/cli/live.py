@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cascade.cli.watching import opening
-from cascade.cli.words import CALLS, HEADINGS, at_most, calls, cells, clock, dollars
+from cascade.cli.words import CALLS, HEADINGS, at_most, calls, cells
+from cascade.report.figures import clock, dollars
 from cascade.spending import Spent
 
 if TYPE_CHECKING:

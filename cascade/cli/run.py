@@ -4,6 +4,7 @@ Invariant: figures come from the `Result` and the journal; nothing is computed h
 """
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -73,7 +74,7 @@ def run_experiment(
     settings = load_settings()
     experiment = experiment_named(name, settings.project)
     prepared = prepare(experiment, settings, parts.lms(settings) if parts.lms else None)
-    store = tracker(settings, prepared.lms) if log else None
+    store = tracker(settings, prepared.lms, log=log)
     with watching(resumed_from="" if new else _interrupted_at(prepared)) as progress:
         result = execute(prepared, tracker=store, progress=progress, new=new, fresh=fresh)
     return result, _shown_at(result, settings.tracking_uri) if log else "not logged (--no-mlflow)"
@@ -92,8 +93,6 @@ def _interrupted_at(prepared: "Prepared") -> str:
 
 
 def _shown_at(result: "Result", uri: str) -> str:
-    from pathlib import Path
-
     from cascade.cli.links import sent_to
     from cascade.journal import Journal
     from cascade.mlflow_store.links import run_link
@@ -109,4 +108,6 @@ def _print_result(result: "Result", mlflow: str) -> None:
     if lines := reasons(result.stages):
         print("Why:", *lines, sep="\n")
     print(f"Journal: {result.journal}")
+    if (report := Path(result.journal) / "report.html").exists():
+        print(f"Report:  {report}")
     print(f"MLflow:  {mlflow}")

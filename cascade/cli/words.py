@@ -1,4 +1,4 @@
-"""Figures as a person reads them: percent, points, dollars, minutes.
+"""A result as a person reads it, stage by stage.
 
 Invariant: an unknown figure is shown as unknown, never as zero.
 """
@@ -6,56 +6,15 @@ Invariant: an unknown figure is shown as unknown, never as zero.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cascade.report.figures import UNKNOWN, clock, dollars, percent, percent_interval, points
+
 if TYPE_CHECKING:
     from cascade.bounds import Bound
     from cascade.result import StageResult
     from cascade.spending import Spent
 
-UNKNOWN = "–"
 CALLS = "LM calls +ledger"
 HEADINGS = ("stage", "state", "dev", "gain", "verdict", "kept", CALLS, "cost", "time")
-
-
-def percent(share: float | None) -> str:
-    """A score.
-
-    >>> percent(0.31667)
-    '31.7%'
-    """
-    return UNKNOWN if share is None else f"{share:.1%}"
-
-
-def points(gain: float | None) -> str:
-    """A difference of scores.
-
-    >>> points(0.12), points(-0.005)
-    ('+12.0', '-0.5')
-    """
-    return UNKNOWN if gain is None else f"{100 * gain:+.1f}"
-
-
-def dollars(cost: float | None) -> str:
-    """What calls cost.
-
-    >>> dollars(0.0), dollars(0.00312), dollars(12.3), dollars(None)
-    ('$0', '$0.0031', '$12.30', '–')
-    """
-    if cost is None:
-        return UNKNOWN
-    return "$0" if cost == 0 else f"${cost:.4f}" if cost < 1 else f"${cost:,.2f}"
-
-
-def clock(seconds: float) -> str:
-    """How long.
-
-    >>> clock(3.2), clock(75), clock(4000)
-    ('3s', '1:15', '1:06:40')
-    """
-    whole = int(seconds)
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
-    if hours:
-        return f"{hours}:{minutes:02}:{rest:02}"
-    return f"{minutes}:{rest:02}" if minutes else f"{rest}s"
 
 
 def calls(spent: "Spent") -> tuple[str, str]:
@@ -100,7 +59,7 @@ def cells(result: "StageResult") -> dict[str, str]:
     decision, interval = result.decision, result.interval
     dev = percent(result.dev.mean) if result.dev else UNKNOWN
     if result.dev and interval:
-        dev += f" [{100 * interval.low:.0f}–{100 * interval.high:.0f}]"
+        dev += f" {percent_interval(interval.low, interval.high)}"
     if result.dev and result.dev.spread is not None:
         dev += f" ±{100 * result.dev.spread:.1f} a run"
     skipped = result.status == "skipped"

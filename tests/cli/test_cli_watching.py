@@ -1,4 +1,4 @@
-"""The table on a terminal, drawn into a pseudo terminal, and the words that figures are put in."""
+"""The table on a terminal, drawn into a pseudo terminal."""
 
 import os
 import pty
@@ -11,32 +11,23 @@ import pytest
 
 from cascade.bounds import Bound, Calls
 from cascade.cli.live import LiveTable
-from cascade.cli.words import bounded, clock, dollars, percent, points
+from cascade.cli.words import bounded
 from cascade.experiment import Budget
 from cascade.lm.meter import Meter
 from cascade.result import StageResult
 from cascade.spending import Spent
 
-WORDS = [
-    (percent, [(None, "–"), (0.0, "0.0%"), (0.31667, "31.7%"), (1.0, "100.0%")]),
-    (points, [(None, "–"), (0.12, "+12.0"), (-0.005, "-0.5"), (0.0, "+0.0")]),
-    (dollars, [(None, "–"), (0.0, "$0"), (0.00312, "$0.0031"), (1234.5, "$1,234.50")]),
-    (
-        bounded,
-        [
-            (Bound(Calls(), Calls()), "at most 0 LM calls"),
-            (Bound(Calls(task=60, teacher=4), Calls(task=60, teacher=4)), "at most 64 LM calls (task 60, teacher 4)"),
-            (Bound(Calls(task=8), Calls(task=4)), "at most 8 LM calls, 4 where every answer can be read"),
-            (Bound(None, Calls(), "X hides it"), "LM calls not bounded (X hides it): the budget is the only bound"),
-        ],
-    ),
-    (clock, [(0.4, "0s"), (59.9, "59s"), (60, "1:00"), (3599, "59:59"), (3600, "1:00:00")]),
+BOUNDS = [
+    (Bound(Calls(), Calls()), "at most 0 LM calls"),
+    (Bound(Calls(task=60, teacher=4), Calls(task=60, teacher=4)), "at most 64 LM calls (task 60, teacher 4)"),
+    (Bound(Calls(task=8), Calls(task=4)), "at most 8 LM calls, 4 where every answer can be read"),
+    (Bound(None, Calls(), "X hides it"), "LM calls not bounded (X hides it): the budget is the only bound"),
 ]
 
 
-@pytest.mark.parametrize(("word", "value", "said"), [(word, *case) for word, cases in WORDS for case in cases])
-def test_words(word, value, said):
-    assert word(value) == said
+@pytest.mark.parametrize(("bound", "said"), BOUNDS)
+def test_bounds_in_words(bound, said):
+    assert bounded(bound) == said
 
 
 def test_the_table_shows_what_is_done_what_is_being_done_and_what_is_to_come(tmp_path):

@@ -1,0 +1,79 @@
+"""Rows of tables as text by column, for the terminal and for Markdown.
+
+Invariant: a row has as many cells as its head; what is not known is a dash.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cascade.report.comparing import Point
+from cascade.report.cost_chart import cost
+from cascade.report.figures import (
+    UNKNOWN,
+    clock,
+    dollars,
+    percent,
+    percent_interval,
+    points,
+    points_interval,
+)
+
+STAGE = ("stage", "optimizer", "changes", "dev", "gain against anchor", "verdict", "kept", "then", "detectable")
+RUN = ("run", "status", "best, selected on dev", "dev", "test", "gain on test", "", "LM calls", "cost", "time")
+SPENT = ("spent on", "LM calls", "from the ledger", "input tokens", "output tokens", "cost", "time")
+POINT = ("stage", "run", "dev", "an example", "")
+RIGHT = frozenset(
+    ("dev", "gain against anchor", "detectable", "test", "gain on test", "LM calls", "from the ledger", "input tokens",
+     "output tokens", "cost", "time", "an example")
+)  # fmt: skip
+"""Columns of figures."""
+
+
+def stage_row(stage: Mapping[str, Any]) -> list[str]:
+    """A stage of a run's document; `detectable` is the minimum detectable gain in points."""
+    detectable, nothing = stage["minimum_detectable_gain"], ("none", "")
+    return [
+        stage["stage"],
+        UNKNOWN if stage["optimizer"] in nothing else stage["optimizer"],
+        UNKNOWN if stage["lever"] in nothing else stage["lever"],
+        _scored(stage),
+        f"{points(stage['gain'])} {points_interval(stage['gain_interval'])}".strip(),
+        stage["verdict"] or (UNKNOWN if stage["status"] == "done" else stage["status"]),
+        stage["kept"] or UNKNOWN,
+        stage["next"] or UNKNOWN,
+        UNKNOWN if detectable is None else f"{100 * detectable:.1f}",
+    ]
+
+
+def run_row(run: Mapping[str, Any]) -> list[str]:
+    """A run of a comparison's document."""
+    test, spent = run["test"], run["spent"]
+    return [
+        run["run"],
+        run["status"],
+        run["best_stage"] or UNKNOWN,
+        _scored(run["dev"]),
+        percent(test["test_score"]) if test else UNKNOWN,
+        f"{points(test['gain'])} {points_interval(test['interval'])}" if test else UNKNOWN,
+        run["proof"],
+        f"{spent.get('lm_calls', 0):,.0f}",
+        dollars(spent.get("cost_usd")),
+        clock(spent.get("seconds", 0.0)),
+    ]
+
+
+def spent_row(row: Mapping[str, Any]) -> list[str]:
+    """What one thing cost."""
+    names = ("lm_calls", "lm_calls_cached", "input_tokens", "output_tokens")
+    figures = [f"{row.get(name, 0):,.0f}" for name in names]
+    return [row["what"], *figures, dollars(row.get("cost_usd")), clock(row.get("seconds", 0.0))]
+
+
+def point_row(point: Point, unit: str) -> list[str]:
+    """A stage with its score and serving cost."""
+    beaten = "" if point.frontier else "beaten"
+    return [point.stage, point.run, percent(point.score), cost(point, unit), beaten]
+
+
+def _scored(figures: Mapping[str, Any]) -> str:
+    return f"{percent(figures['dev_score'])} {percent_interval(figures['dev_ci_low'], figures['dev_ci_high'])}".strip()

@@ -1,0 +1,71 @@
+"""Documents as HTML pages that need nothing else: no script, no font, no image, no network.
+
+Invariant: the templates escape whatever they are given, and `_fit` cleans it before; only what this package drew itself
+is markup.
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from cascade.report import figures
+from cascade.report.comparing import SideBySide
+from cascade.report.cost_chart import cost, cost_chart
+from cascade.report.document import comparison_document, run_document
+from cascade.report.reading import Run
+from cascade.report.stage_chart import stage_chart
+from cascade.report.text import clean
+
+MOST = 20
+"""Examples won, and examples lost, that a page shows."""
+
+
+def run_page(run: Run) -> str:
+    """The report of one run."""
+    return _environment().get_template("run.html").render(run=run_document(run), chart=stage_chart(run), most=MOST)
+
+
+def comparison_page(compared: SideBySide) -> str:
+    """The report of runs side by side."""
+    costs = [cost(point, compared.unit) for point in compared.points]
+    document, chart = comparison_document(compared), cost_chart(compared)
+    return _environment().get_template("compare.html").render(compared=document, chart=chart, costs=costs, most=MOST)
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        finalize=_fit,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    words = (
+        "percent",
+        "points",
+        "dollars",
+        "clock",
+        "moment",
+        "percent_interval",
+        "points_interval",
+        "calls",
+        "counted",
+    )
+    made.filters["coded"] = _coded
+    made.globals |= {name: getattr(figures, name) for name in words}
+    return made
+
+
+def _coded(text: str) -> Markup:
+    """What stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(clean(text)))))
+
+
+def _fit(value: Any) -> Any:
+    return value if isinstance(value, Markup) else clean(str(value))
