@@ -11,11 +11,13 @@ from typing import Annotated
 
 import typer
 
+from cascade.cli.compare import compare
 from cascade.cli.ledger import ledger
 from cascade.cli.listing import list_experiments
 from cascade.cli.models import models
 from cascade.cli.parts import Parts
 from cascade.cli.run import run
+from cascade.cli.show import show
 from cascade.cli.ui import ui
 from cascade.errors import CascadeError, Interrupted
 
@@ -25,6 +27,8 @@ INTERRUPTED = 130
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command("list")(list_experiments)
 app.command("run")(run)
+app.command("show")(show)
+app.command("compare")(compare)
 app.add_typer(models, name="models")
 app.add_typer(ledger, name="ledger")
 app.command("ui")(ui)
