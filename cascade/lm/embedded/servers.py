@@ -84,13 +84,18 @@ class Server:
         if not self._single:
             return
         body = {"prompt": start + _END, "max_tokens": 1, "temperature": 0.0}
-        known = self._tokens.get(start)
+        known = self._tokens.get(start) if self._likely_kept(start) else None
         if known is None or self.complete(body | {"cache_prompt": True})["timings"]["cache_n"] != known:
             read = self.complete(body | {"cache_prompt": False})["timings"]["prompt_n"]
             if len(self._tokens) >= _STARTS:
                 self._tokens.clear()
             self._tokens[start] = read - 1
         self.start = start
+
+    def _likely_kept(self, start: str) -> bool:
+        """llama.cpp brings a prompt back that it put away, but not in place of one that begins like it."""
+        half = len(start) // 2
+        return start == self.start or start[:half] != self.start[:half]
 
 
 class Pool:
