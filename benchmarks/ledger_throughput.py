@@ -84,6 +84,7 @@ class Bench:
     def __init__(self, threads: int, latency: float) -> None:
         self.program = Asks()
         self.threads = threads
+        self.pool = ThreadPoolExecutor(threads)
         self.asked = 0
         self.lm = dspy.LM(
             "scripted/base", engine=Engine(latency), temperature=0.0, num_retries=0, callbacks=[RoleCallback("task")]
@@ -93,12 +94,11 @@ class Bench:
         """Ask so many new questions through the pool."""
         first, self.asked = self.asked, self.asked + calls
         started, cpu = time.perf_counter(), time.process_time()
-        with ThreadPoolExecutor(self.threads) as pool:
-            asking = [
-                pool.submit(copy_context().run, self.program, question=f"What is the capital of country {number}?")
-                for number in range(first, first + calls)
-            ]
-            answers = {future.result().answer for future in asking}
+        asking = [
+            self.pool.submit(copy_context().run, self.program, question=f"What is the capital of country {number}?")
+            for number in range(first, first + calls)
+        ]
+        answers = {future.result().answer for future in asking}
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
         if answers != {"paris"}:
             raise SystemExit(f"The program answered {answers}.")

@@ -38,7 +38,7 @@ def test_a_block_runs(block: str) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_exists(command: str) -> None:
     words = [word for word in shlex.split(command)[1:] if word.islower() and not word.startswith("-")]
-    verbs = words[:2] if words[0] == "models" else words[:1]
+    verbs = words[:2] if words[0] in ("models", "ledger") else words[:1]
     options = [word for word in shlex.split(command) if word.startswith("--")]
     shown = subprocess.run(
         [Path(sys.executable).parent / "cascade", *verbs, "--help"], capture_output=True, text=True, check=False

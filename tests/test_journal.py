@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cascade.errors import CascadeError
-from cascade.journal import ENDED, Journal, RunRecord, StageRecord, interrupted, journals, new_id
+from cascade.journal import ENDED, Journal, RunRecord, StageRecord, interrupted, journals, new_id, unfinished
 
 
 def record(id_: str = "20260101-000000-aaaa", **changes: Any) -> RunRecord:
@@ -114,3 +114,27 @@ def test_ids_sort_by_time_and_are_new() -> None:
     assert new_id(1795000000.0).startswith("20261118-")
     assert new_id(1_000_000_000) < new_id(1_000_000_001)
     assert len({new_id() for _ in range(50)}) > 45
+
+
+UNFINISHED: list[tuple[list[dict[str, Any]], list[str]]] = [
+    ([], []),
+    ([dict(status="completed")], []),
+    ([dict(status="interrupted")], ["qa 0"]),
+    ([dict(status="running")], ["qa 0"]),
+    ([dict(status="interrupted"), dict(status="completed")], []),
+    ([dict(status="completed"), dict(status="interrupted")], ["qa 1"]),
+    ([dict(status="interrupted"), dict(status="completed", signature="other")], ["qa 0"]),
+    ([dict(status="interrupted"), dict(status="running", signature="other")], ["qa 0", "qa 1"]),
+    ([dict(status="interrupted", experiment="a"), dict(status="failed", experiment="b")], ["a 0"]),
+]
+
+
+@pytest.mark.parametrize(("runs", "left"), UNFINISHED)
+def test_runs_that_are_not_over_are_those_that_could_be_gone_on_with(
+    tmp_path: Path, runs: list[dict[str, Any]], left: list[str]
+) -> None:
+    for number, changes in enumerate(runs):
+        Journal.create(tmp_path, record(str(number), started=float(number), **changes))
+    found = unfinished(tmp_path)
+    assert sorted(found) == left
+    assert all(found[name] == float(name.split()[1]) for name in left)

@@ -23,6 +23,7 @@ def test_without_anything_everything_has_a_default(tmp_path: Path) -> None:
     assert found.home == tmp_path / ".cascade"
     assert found.tracking_uri == f"sqlite:///{tmp_path / 'mlflow.db'}"
     assert (found.threads, found.seed, found.force_format, found.deterministic) == (None, 1, True, True)
+    assert (found.ledger, found.ledger_gb) == (tmp_path / ".cascade" / "ledger.db", 10.0)
     assert found.describe() == dict.fromkeys(ROLES, EMBEDDED)
     assert found.lm_named("anything").embedded
 
@@ -43,6 +44,8 @@ def test_without_a_pyproject_too(tmp_path: Path) -> None:
         ("", {"CASCADE_FORCE_FORMAT": "OFF"}, "force_format", False),
         ("", {"CASCADE_FORCE_FORMAT": "0"}, "force_format", False),
         ('model_prefix = "team."', {}, "model_prefix", "team."),
+        ("ledger_gb = 2.5", {}, "ledger_gb", 2.5),
+        ("ledger_gb = inf", {"CASCADE_LEDGER_GB": "0.1"}, "ledger_gb", 0.1),
         ("", {"MLFLOW_TRACKING_URI": "http://store:5000"}, "tracking_uri", "http://store:5000"),
     ],
 )
@@ -98,6 +101,10 @@ WRONG = [
     ('[tool.cascade.lm.task]\ntemperature = 0', {}, ["[tool.cascade.lm] task", "is no model"]),
     ("", {"CASCADE_LM": "gpt"}, ["CASCADE_LM = 'gpt'", "is no model"]),
     ("", {"CASCADE_LM_TASK": "gpt"}, ["CASCADE_LM_TASK = 'gpt'", "is no model"]),
+    ("[tool.cascade]\nledger_gb = 0", {}, ["ledger_gb = 0", "no number above 0", "such as 10"]),
+    ("", {"CASCADE_LEDGER_GB": "10GB"}, ["ledger_gb = '10GB'", "no number above 0"]),
+    ("[tool.cascade]\nledger_gb = nan", {}, ["ledger_gb = nan", "no number above 0"]),
+    ('[tool.cascade.lm.task]\nmodel = "openai/a"\ncache = false', {}, ["[tool.cascade.lm] task has cache = False", "past the ledger", "--fresh"]),
     ("[tool.cascade", {}, ["pyproject.toml is not valid TOML"]),
     ("[tool]\ncascade = 3", {}, ["pyproject.toml", "[tool.cascade]", "3"]),
     ("tool = 3", {}, ["pyproject.toml", "[tool.cascade]", "3"]),
@@ -149,7 +156,7 @@ def test_any_value_is_a_spec_or_a_settings_error(value: Any) -> None:
 
 @given_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    name=st.sampled_from(["THREADS", "SEED", "DETERMINISTIC", "FORCE_FORMAT", "LM", "LM_TASK"]),
+    name=st.sampled_from(["THREADS", "SEED", "DETERMINISTIC", "FORCE_FORMAT", "LM", "LM_TASK", "LEDGER_GB"]),
     value=st.text(max_size=6),
 )
 def test_any_environment_loads_or_is_a_settings_error(tmp_path: Path, name: str, value: str) -> None:

@@ -18,6 +18,7 @@ from cascade.cli.tables import (
     print_warning,
     write_page,
 )
+from cascade.errors import DefinitionError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +68,8 @@ def _runs(home: "Path", name: str, wanted: list[str], last: int) -> "list[Run]":
     """The runs that are meant, the reference first."""
     from cascade.report.finding import named, newest
 
+    if len(wanted) == 1:
+        raise DefinitionError("--run names one run. Name two or more, or leave it out for the newest.")
     return named(home, name, wanted) if wanted else newest(home, name, last, print_warning, judged=True)[::-1]
 
 

@@ -69,21 +69,15 @@ class Door(RoleCallback):
     DSPy does not wait for the threads of an evaluation that was stopped; their next call would reach a model behind
     the gateway's back. DSPy swallows what a callback raises, but not a `BaseException`.
 
-    Args:
-        watched: whether calls of LMs without a `RoleCallback` must be seen to end as well.
+    `needed` says whether calls must be seen that no `RoleCallback` sees: of other LMs, and of all once it is closed.
     """
 
     def __init__(self) -> None:
         super().__init__("program")
-        self.watched = False
+        self.needed = False
         self._inside = 0
         self._closed = False
         self._changed = threading.Condition()
-
-    @property
-    def idle(self) -> bool:
-        """Whether no call needs it."""
-        return not (self.watched or self._closed)
 
     def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         """Let a call in; raises `Interrupted` once closed."""
@@ -102,6 +96,7 @@ class Door(RoleCallback):
 
     def close(self, seconds: float = 10.0) -> None:
         """Let nobody in, and wait at most `seconds` until all are out."""
+        self.needed = True
         with self._changed:
             self._closed = True
             self._changed.wait_for(lambda: self._inside <= 0, timeout=seconds)
@@ -122,7 +117,9 @@ class Callbacks(list[Any]):
         self._before, self._door = list(before), door
 
     def __add__(self, own: list[Any]) -> list[Any]:
-        return [*self._before, *own] if self._door.idle else [*self, *own]
+        if self._door.needed:
+            return [*self, *own]
+        return [*self._before, *own] if self._before else own
 
 
 class Witness:

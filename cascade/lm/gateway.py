@@ -53,6 +53,7 @@ class Gateway(Cache):  # type: ignore[misc]
         self.ledger = ledger
         self.meter = meter
         self.door = Door()
+        self.seated = False
         self.patience = PATIENCE
         self.past = 0
         self.failure: LedgerError | None = None
@@ -83,7 +84,7 @@ class Gateway(Cache):  # type: ignore[misc]
             return None
         call = CALL.get()
         if call is None:
-            self.door.watched = True  # of an LM that the program made itself: this call ends unseen, the next will not
+            self.door.needed = True  # of an LM that the program made itself: this call ends unseen, the next will not
         try:
             return self._found_or_begun(request, self.cache_key(request), call)
         except LedgerError as error:
@@ -123,7 +124,7 @@ class Gateway(Cache):  # type: ignore[misc]
 
     def keep_seat(self) -> None:
         """Sit down again where something else took the seat, such as `dspy.configure_cache` in a program."""
-        if dspy.cache is not self:
+        if self.seated and dspy.cache is not self:
             dspy.cache = self
             self._warn(
                 "Something replaced dspy.cache during the run, so LM calls went past the ledger and the budget; the "
@@ -193,7 +194,7 @@ class Gateway(Cache):  # type: ignore[misc]
 def installed(gateway: Gateway) -> Iterator[Gateway]:
     """Seat `gateway` as DSPy's cache; on leaving, the one before sits there again."""
     before, gateway.door = dspy.cache, Door()
-    dspy.cache = gateway
+    dspy.cache, gateway.seated = gateway, True
     # Looking for a name that is not there costs DSPy an exception, so names that every call asks for are there.
     context: dict[str, Any] = {"cascade_hold": None, ROLLOUT: 0}
     context["callbacks"] = Callbacks(dspy.settings.callbacks, gateway.door)
@@ -205,7 +206,7 @@ def installed(gateway: Gateway) -> Iterator[Gateway]:
     finally:
         gateway.door.close()
         gateway.meter.drain(10.0)
-        dspy.cache = before
+        dspy.cache, gateway.seated = before, False
 
 
 def _canonical(shown: dict[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -140,13 +140,11 @@ class Ledger:
     def connection(self) -> Iterator[sqlite3.Connection]:
         """A connection of one's own, for upkeep; what goes wrong on it becomes a `LedgerError`."""
         self.open()
-        connection = connect(self.path)
         try:
-            yield connection
+            with closing(connect(self.path)) as connection:
+                yield connection
         except sqlite3.Error as error:
             raise explained(self.path, error) from error
-        finally:
-            connection.close()
 
     def find(self, key: str) -> Answer | None:
         """The answer to a request, or None; a row that cannot be read counts as None."""

@@ -87,7 +87,7 @@ def side_by_side(runs: Sequence[Run]) -> SideBySide:
 
     Raises:
         ExperimentError: fewer than two runs.
-        Refused: no two of them can be compared; the reason is the first pair's.
+        Refused: no two of them can be compared; the reason is the last pair's.
     """
     if len(runs) < 2:
         name = runs[0].record.experiment if runs else ""

@@ -145,6 +145,13 @@ def test_compare_of_one_run_or_none_says_what_to_do(project):
     )
 
 
+def test_compare_with_one_named_run_asks_for_another(project):
+    run = ran(project)
+    done = project.cascade("compare", "letters", "--run", run)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "cascade: --run names one run. Name two or more, or leave it out for the newest.\n"
+
+
 def test_a_damaged_run_is_passed_over_with_a_warning(project):
     good, bad = ran(project), ran(project)
     (project.folder / ".cascade/runs/letters" / bad / "0-baseline/record.json").write_text("{")

@@ -134,6 +134,14 @@ def test_the_seat_is_taken_back_and_that_is_told(tmp_path: Path) -> None:
         assert len(seat.told) == 2
 
 
+def test_a_call_that_ends_after_the_run_does_not_take_the_seat(tmp_path: Path) -> None:
+    before = dspy.cache
+    with Seat(tmp_path) as seat:
+        context = contextvars.copy_context()
+    context.run(seat.gateway.went_past, "scripted/own", {})
+    assert dspy.cache is before
+
+
 def test_an_lm_of_the_program_s_own_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     def fails(model: str, inputs: Any, demos: int) -> Any:
         raise ConnectionError("lost")
@@ -143,7 +151,7 @@ def test_an_lm_of_the_program_s_own_that_fails_leaves_nothing_behind(tmp_path: P
             with pytest.raises(Exception, match="lost"):
                 scripted.Asks()(question="hi")
         assert seat.meter.in_flight == 0
-        assert seat.gateway.door.watched
+        assert seat.gateway.door.needed
 
 
 def test_callbacks_cost_nothing_as_long_as_they_are_not_needed(tmp_path: Path) -> None:

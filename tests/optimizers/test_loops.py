@@ -210,6 +210,7 @@ STAGES = {
     "SIMBA of rules": Stage("s", dspy.SIMBA, bsize=4, max_steps=2, num_candidates=3, max_demos=0),
     "COPRO": Stage("s", dspy.COPRO, breadth=2, depth=2),
     "InferRules": Stage("s", dspy.InferRules, num_candidates=3),
+    "InferRules from four": Stage("s", dspy.InferRules, num_candidates=3, trainset=EXAMPLES[:4]),
     "InferRules without val": Stage("s", dspy.InferRules, num_candidates=2, valset=None),
     "LabeledFewShot": Stage("s", dspy.LabeledFewShot, k=3),
     "KNNFewShot": Stage("s", dspy.KNNFewShot, k=2, vectorizer=dspy.Embedder(letters)),
@@ -247,7 +248,7 @@ EXACT = [
     ("MIPROv2 by minibatches", scripted.Asks), ("MIPROv2 by other minibatches", Two), ("MIPROv2 on all of val", Two),
     ("BootstrapFewShot", Two), ("BootstrapFewShot that tries again", Two), ("random search", scripted.Asks),
     ("random search over some", Two), ("COPRO", Two), ("BetterTogether of others", scripted.Asks),
-    ("GEPA below one evaluation", Two),
+    ("GEPA below one evaluation", Two), ("InferRules from four", Two),
 ]  # fmt: skip
 
 
@@ -280,6 +281,14 @@ def test_an_adapter_that_asks_again_doubles_the_bound_and_the_calls_of_a_model_t
     assert twice.bound.at_most is not None
     # Loose by 2: the baseline's calls were counted with those that asked again.
     assert twice.bound.at_most.task == 2 * twice.asked.task
+
+
+def test_proposals_that_cannot_be_used_are_asked_for_once_more() -> None:
+    """`dspy.GEPA` wants JSON and gets the chat format."""
+    found = measured(STAGES["GEPA by calls"], answer=lambda model, inputs, demos: {"answer": "wrong"})
+    assert found.holds()
+    assert found.bound.at_most is not None
+    assert found.bound.parsed.prompt < found.asked.prompt == found.bound.at_most.prompt
 
 
 def test_the_teacher_s_calls_are_its_own_where_it_keeps_its_lm() -> None:
