@@ -145,7 +145,7 @@ class Witness:
             self._before.add_usage(model, usage)
         call = CALL.get()
         if call:
-            asked = bool(call.key)
+            asked = bool(call.key) and call.release is None  # else its answer went to another cache
         elif asked := ANSWERED.get():
             ANSWERED.set(False)
         if not asked and (call or not _awaited()):

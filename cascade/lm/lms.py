@@ -105,8 +105,9 @@ class LMs(Mapping[str, Any]):
 
     @property
     def threads(self) -> int:
-        """Examples at once: as settings say, else 2 for embedded models and 8 for remote ones."""
-        return self.settings.threads or (2 if self.settings.lm_named("task").embedded else 8)
+        """Examples at once: as settings say, else 8 for remote models, and for embedded ones one more than cores."""
+        # A core that reads prompts should not wait for the Python of the answer before.
+        return self.settings.threads or ((os.cpu_count() or 1) + 1 if self.settings.lm_named("task").embedded else 8)
 
     def close(self) -> None:
         """Free the weights in memory."""

@@ -1,5 +1,6 @@
 """LMs by name: made once, found wrong before anything is spent."""
 
+import os
 from pathlib import Path
 
 import dspy
@@ -36,7 +37,8 @@ def test_names_are_those_of_settings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("threads", "model", "expected"), [(None, EMBEDDED, 2), (None, "openai/a", 8), (5, EMBEDDED, 5), (1, "openai/a", 1)]
+    ("threads", "model", "expected"),
+    [(None, EMBEDDED, (os.cpu_count() or 1) + 1), (None, "openai/a", 8), (5, EMBEDDED, 5), (1, "openai/a", 1)],
 )
 def test_threads_are_as_settings_say_else_as_the_model_can(
     tmp_path: Path, threads: int | None, model: str, expected: int
