@@ -291,6 +291,19 @@ def test_proposals_that_cannot_be_used_are_asked_for_once_more() -> None:
     assert found.bound.parsed.prompt < found.asked.prompt == found.bound.at_most.prompt
 
 
+def test_rules_that_cannot_be_used_are_asked_for_again_of_every_example() -> None:
+    """`dspy.SIMBA` on an odd batch: one of two samples of each example is right, so that each would make a rule."""
+
+    def mute(model: str, inputs: Mapping[str, str], demos: int) -> Mapping[str, str] | str:
+        return "garbage" if "better_program_outputs" in inputs else fickle(model, inputs, demos)
+
+    stage = Stage("s", dspy.SIMBA, bsize=5, max_steps=2, num_candidates=2, max_demos=0)
+    useful, useless = (measured(stage, answer=answer) for answer in (fickle, mute))
+    assert useful.asked.prompt == useful.bound.parsed.prompt == 2 * 3
+    assert useless.bound.at_most is not None
+    assert useless.asked.prompt == useless.bound.at_most.prompt == 2 * 5
+
+
 def test_the_teacher_s_calls_are_its_own_where_it_keeps_its_lm() -> None:
     for name in ("BootstrapFewShot without labels", "BootstrapFinetune", "MIPROv2 without demos"):
         found = measured(STAGES[name], teacher=True)
