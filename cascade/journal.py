@@ -231,6 +231,6 @@ def unfinished(home: Path) -> dict[str, float]:
 
 
 def new_id(now: float | None = None) -> str:
-    """A run id that sorts by time, such as `20261122-031500-4f2a`."""
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now if now is not None else time.time()))
-    return f"{stamp}-{os.urandom(2).hex()}"
+    """A run id that sorts by time, to the fraction of a second that its end is: `20261122-031500-4f2a`."""
+    now = time.time() if now is None else now
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{int(now % 1 * 0x10000):04x}"

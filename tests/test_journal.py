@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,8 @@ def test_the_newest_of_a_definition_is_continued_if_it_did_not_end(
 def test_ids_sort_by_time_and_are_new() -> None:
     assert new_id(1795000000.0).startswith("20261118-")
     assert new_id(1_000_000_000) < new_id(1_000_000_001)
-    assert len({new_id() for _ in range(50)}) > 45
+    assert new_id(1_000_000_000.25) < new_id(1_000_000_000.7500) < new_id(1_000_000_000.9999)
+    assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{4}", new_id())
 
 
 UNFINISHED: list[tuple[list[dict[str, Any]], list[str]]] = [
