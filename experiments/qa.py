@@ -60,7 +60,7 @@ experiment = Experiment(
             "together",
             dspy.BetterTogether,
             strategy="w -> p",
-            w=Stage("w", BootstrapFinetune, max_labeled_rows=80, exclude_demos=True, train_kwargs={"epochs": 3}),
+            w=Stage("w", BootstrapFinetune, max_labeled_rows=80, exclude_demos=True, train_kwargs={"epochs": 4}),
             p=Stage("p", dspy.BootstrapFewShot, **FEW_DEMOS),
         ),
         Stage("weights", BootstrapFinetune, max_labeled_rows=40, exclude_demos=True, train_kwargs={"epochs": 1}),

@@ -29,27 +29,32 @@ _ASKER = """
 import json, sys, time
 from pathlib import Path
 folder, tests, latency, count = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
+name, together = int(sys.argv[5]), int(sys.argv[6])
 sys.path.insert(0, tests)
 import dspy, scripted
 from test_processes import asking
-with asking(folder, latency) as (gateway, engine):
-    (folder / f"ready {sys.argv[5]}").touch()
-    while not (folder / "go").exists():
-        time.sleep(0.002)
-    examples = [dspy.Example(question=f"question {number}").with_inputs("question") for number in range(count)]
+with asking(folder, latency, together) as (gateway, engine):
+    order = [(number + name * count // together) % count for number in range(count)]
+    examples = [dspy.Example(question=f"question {number}").with_inputs("question") for number in order]
     answers = dspy.Parallel(num_threads=8, disable_progress_bar=True)([(scripted.Asks(), each) for each in examples])
 spent = gateway.meter.spent
-print(json.dumps([spent.lm_calls, spent.lm_calls_cached, [answer.answer for answer in answers]]))
+print(json.dumps([spent.lm_calls, spent.lm_calls_cached, {number: each.answer for number, each in zip(order, answers)}]))
 """
 
 
 @contextmanager
-def asking(folder: Path, latency: float) -> Iterator[tuple[Gateway, ScriptedEngine]]:
-    """A gateway on the ledger in `folder`, and an engine that notes there what it was asked."""
+def asking(folder: Path, latency: float, together: int = 1) -> Iterator[tuple[Gateway, ScriptedEngine]]:
+    """A gateway on the ledger in `folder`, and an engine that notes there what it was asked.
+
+    Args:
+        together: processes that must be in the middle of a call before any of them answers.
+    """
 
     def answer(model: str, inputs: Any, demos: int) -> Any:
         with (folder / "asked").open("a") as file:
             file.write(inputs["question"] + "\n")
+        (folder / f"at work {os.getpid()}").touch()
+        wait_for(lambda: len(list(folder.glob("at work *"))) >= together)
         time.sleep(latency)
         return scripted.answer(model, inputs, demos)
 
@@ -65,10 +70,10 @@ def asked(folder: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def started(folder: Path, latency: float, count: int, name: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", _ASKER, folder, str(Path(__file__).parents[1]), str(latency), str(count), name]
+def started(folder: Path, latency: float, count: int, name: int = 0, together: int = 1) -> "subprocess.Popen[str]":
+    arguments = (folder, Path(__file__).parents[1], latency, count, name, together)
     return subprocess.Popen(
-        [str(word) for word in command],
+        [sys.executable, "-c", _ASKER, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -85,15 +90,13 @@ def wait_for(what: Any, seconds: float = 60) -> None:
 
 def test_what_three_processes_ask_at_once_is_paid_for_once(tmp_path: Path) -> None:
     count = 60
-    children = [started(tmp_path, 0.02, count, f"{number}") for number in range(3)]
-    wait_for(lambda: len(list(tmp_path.glob("ready *"))) == 3)
-    (tmp_path / "go").touch()
+    children = [started(tmp_path, 0.02, count, number, together=3) for number in range(3)]
     ends = [json.loads(child.communicate(timeout=60)[0]) for child in children]
     assert Counter(asked(tmp_path)) == Counter(f"question {number}" for number in range(count))
     assert sum(calls for calls, _, _ in ends) == count
     assert sum(hits for _, hits, _ in ends) == 2 * count
     assert ends[0][2] == ends[1][2] == ends[2][2]
-    assert sum(calls > 0 for calls, _, _ in ends) >= 2
+    assert all(calls for calls, _, _ in ends)
 
 
 def ask(question: str) -> "tuple[threading.Thread, list[Any]]":
@@ -114,8 +117,7 @@ def ask(question: str) -> "tuple[threading.Thread, list[Any]]":
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> "Iterator[subprocess.Popen[str]]":
     """A process in the middle of a call that takes a minute."""
-    child = started(tmp_path, 60, 1, "other")
-    (tmp_path / "go").touch()
+    child = started(tmp_path, 60, 1)
     wait_for(lambda: asked(tmp_path))
     yield child
     child.kill()
