@@ -10,8 +10,6 @@ import zlib
 from typing import Any
 
 _STATE: dict[str, Any] = {
-    "orderByKey": "attributes.start_time",
-    "orderByAsc": False,
     "startTime": "ALL",
     "lifecycleFilter": "Active",
     "datasetsFilter": [],
@@ -32,6 +30,9 @@ _STATE: dict[str, Any] = {
     "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
     "runsExpanded": {},
 }
+_NEWEST_FIRST = {"orderByKey": "attributes.start_time", "orderByAsc": False}
+_STAGES_IN_ORDER = {"orderByKey": "tags.`cascade.stage`", "orderByAsc": True}
+"""By when a run began, the page folds stages into their cascades; by anything else it lists them."""
 _WRITTEN = 1_760_000_000_000
 """When these views were written, in ms."""
 
@@ -48,8 +49,8 @@ def experiment_tags() -> dict[str, str]:
         "mlflow.experimentKind": "custom_model_development",
         "mlflow.experiment.primaryMetric.name": "dev_score",
         "mlflow.experiment.primaryMetric.greaterIsBetter": "True",
-        "mlflow.sharedViewState.cascades": _view("Cascades", cascades, "tags.cascade.status LIKE '%'"),
-        "mlflow.sharedViewState.stages": _view("Stages", stages, "tags.cascade.stage LIKE '%'"),
+        "mlflow.sharedViewState.cascades": _view("Cascades", cascades, "cascade.status", _NEWEST_FIRST),
+        "mlflow.sharedViewState.stages": _view("Stages", stages, "cascade.stage", _STAGES_IN_ORDER),
     }
 
 
@@ -57,7 +58,9 @@ def _columns(kind: str, *names: str) -> list[str]:
     return [f"{kind}.`{name}`" for name in names]
 
 
-def _view(name: str, columns: list[str], runs: str) -> str:
-    state = {**_STATE, "searchFilter": runs, "selectedColumns": columns, "columnOrder": columns}
+def _view(name: str, columns: list[str], tag: str, order: dict[str, Any]) -> str:
+    """A view of the runs that have a tag."""
+    runs = f"tags.{tag} LIKE '%'"
+    state = {**_STATE, **order, "searchFilter": runs, "selectedColumns": columns, "columnOrder": columns}
     packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
     return json.dumps({"name": name, "createdAt": _WRITTEN, "updatedAt": _WRITTEN, "state": f"deflate;{packed}"})
