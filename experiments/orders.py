@@ -23,7 +23,7 @@ class FindItem(dspy.Signature):
 class FindOrderedItem(dspy.Module):
     def __init__(self) -> None:
         super().__init__()
-        # The longest item has 9 tokens. An untrained model goes on to the end of what it may write.
+        # The longest item has 7 tokens; an untrained model writes until it is stopped.
         self.find = dspy.Predict(FindItem, max_tokens=24)
 
     def forward(self, message: str) -> dspy.Prediction:
