@@ -6,7 +6,7 @@ Gaffke's bound: one imaginary unit is added that stands at the far end (-1 for a
 random weight from the exponential distribution, and the bound is the quantile of the weighted mean. So rare large
 losses that the sample missed are paid for, in width, where Student's t and the bootstrap are wrong about them; where
 values are one of two it is the exact bound of Clopper and Pearson. Units that are groups of unequal size count by their
-size, and the imaginary one has the size of the group that a value is typically in: that is our extension.
+size, and the imaginary one has the size of those that most of the variance comes from: that is our extension.
 
 The quantile is not drawn but computed: a weighted sum of exponential variables has a known cumulant generating
 function, and the saddlepoint approximation to its tail errs by a few thousandths of itself. The saddlepoint is that of
@@ -84,7 +84,8 @@ def tail(sums: "Array", sizes: "Array", mean: float) -> "Array":
     A lower bound with error e is above `mean` exactly where this is below the normal distribution's quantile of e.
 
     Args:
-        sums, sizes: of the units, `[..., units]`: any leading shape of samples at once.
+        sums: of the units, `[..., units]`: any leading shape of samples at once.
+        sizes: of the units, `[units]`, the same in all samples.
         mean: from -1 to 1.
 
     Returns:
@@ -92,9 +93,13 @@ def tail(sums: "Array", sizes: "Array", mean: float) -> "Array":
     """
     import numpy as np
 
-    typical = (sizes * sizes).sum(-1, keepdims=True) / sizes.sum(-1, keepdims=True)
-    typical = np.broadcast_to(typical, (*sums.shape[:-1], 1))
-    return signed_root(np.concatenate([sums - mean * sizes, (-1 - mean) * typical], axis=-1))
+    imaginary = np.full((*sums.shape[:-1], 1), (-1 - mean) * _imaginary_size(sizes))
+    return signed_root(np.concatenate([sums - mean * sizes, imaginary], axis=-1))
+
+
+def _imaginary_size(sizes: "Array") -> float:
+    """Mean size, each unit counted by its square: with a few large groups among many small ones, that of the large."""
+    return float((sizes**3).sum() / (sizes**2).sum())
 
 
 def signed_root(terms: "Array", counts: "Array | float" = 1.0) -> "Array":
@@ -170,10 +175,10 @@ def _least(sample: Sample, confidence: float) -> float:
     import numpy as np
 
     sums, sizes = sample.arrays()
-    typical, quantile = (sizes * sizes).sum() / sizes.sum(), _NORMAL.inv_cdf((1 - confidence) / 2)
+    size, quantile = _imaginary_size(sizes), _NORMAL.inv_cdf((1 - confidence) / 2)
 
     def shortfall(mean: float) -> float:
-        return quantile - float(signed_root(np.append(sums + (mean - sample.mean) * sizes, -typical)))
+        return quantile - float(signed_root(np.append(sums + (mean - sample.mean) * sizes, -size)))
 
     return _rising(shortfall, 0.0, 2.0)
 

@@ -26,9 +26,9 @@ def test_it_is_the_quantile_of_the_randomly_weighted_mean(sizes: tuple[int, ...]
     """400,000 draws of the definition: the chance below the bound is the error, to three standard deviations and 2 %."""
     rng, error, draws = np.random.default_rng(5), 0.05, 400_000
     values = rng.choice([-0.8, -0.1, 0.0, 0.1, 0.3], size=len(sizes)) * np.array(sizes)
-    typical = sum(size * size for size in sizes) / sum(sizes)
+    size = sum(size**3 for size in sizes) / sum(size**2 for size in sizes)
     weights = rng.exponential(size=(draws, len(sizes) + 1))
-    means = weights @ np.append(values, -typical) / (weights @ np.append(sizes, typical))
+    means = weights @ np.append(values, -size) / (weights @ np.append(sizes, size))
     low, _ = bounds(Sample(tuple(values), sizes), 1 - 2 * error)
     assert np.mean(means <= low) == pytest.approx(error, abs=0.001 + 0.02 * error)
 

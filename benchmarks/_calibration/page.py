@@ -1,0 +1,148 @@
+"""Tables, promises and pictures of docs/calibration.md, all made from the same figures."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from _calibration.pictures import pictures
+
+PAGE, FIGURES = "docs/calibration.md", "docs/calibration.json"
+TOLERANCE = 2.0
+"""Points by which nothing may be false more often than promised."""
+NOMINAL = {"better": 5.0, "worse": 5.0, "equivalent": 5.0, "any": 10.0, "proven": 5.0}
+"""Percent of cascades, at the default confidence of 0.90."""
+ONE_SIDED = (5.0, 1.25)
+"""Percent of comparisons at 0.90 and at 0.975."""
+
+
+def worst(row: dict[str, Any], method: str, place: int) -> tuple[float, int]:
+    """Largest miss of a method on either side, and the size where it is."""
+    return max((max(cell[place]), size) for cell, size in zip(row[method], row["sizes"], strict=True))
+
+
+def promises(document: dict[str, Any]) -> dict[str, float]:
+    """Points by which the worst case of each promise is above what was promised; none may be above `TOLERANCE`."""
+    found = {}
+    for part, name in (("comparisons", "compare"), ("scores", "score_interval")):
+        for place, nominal in enumerate(ONE_SIDED):
+            found[f"{name}, {nominal:g} % a side"] = (
+                max(worst(row, "ours", place)[0] for row in document[part]) - nominal
+            )
+    cells = [cell for row in document["cascades"] for cell in row["false"]]
+    for kind, nominal in NOMINAL.items():
+        found[f"cascade, false {kind}"] = max(cell[kind] for cell in cells) - nominal
+    return {name: round(excess, 2) for name, excess in found.items()}
+
+
+def tables(document: dict[str, Any]) -> dict[str, str]:
+    """Markdown of each table, by the name of its markers."""
+    return {
+        "promises": _promises(document),
+        "comparisons": _comparisons(document["comparisons"]),
+        "scores": _scores(document["scores"]),
+        "cascades": _cascades(document["cascades"]),
+        "power": _power(document["power"]),
+        "optimism": _optimism(document["optimism"]),
+    }
+
+
+def write(root: Path, document: dict[str, Any]) -> None:
+    """Write figures, tables and pictures."""
+    text = json.dumps(_rounded(document), ensure_ascii=False)
+    (root / FIGURES).write_text(re.sub(r"(\{\"(?:world|programs)\")", r"\n\1", text) + "\n", "utf-8")
+    pictures(root / "docs" / "pictures", document)
+    page = root / PAGE
+    page.write_text(filled(page.read_text("utf-8"), document), "utf-8")
+
+
+def filled(text: str, document: dict[str, Any]) -> str:
+    """The page with its tables made anew: what stands between the markers of each."""
+    seconds = f"All of it took {sum(document['seconds'].values()) / 60:.0f} minutes of one core of two."
+    for name, table in (tables(document) | {"seconds": seconds}).items():
+        text = re.sub(f"(<!-- {name} -->\n).*?(\n<!-- end -->)", lambda found, table=table: found[1] + table + found[2],
+                      text, flags=re.DOTALL)  # fmt: skip
+    return text
+
+
+def _promises(document: dict[str, Any]) -> str:
+    found = promises(document)
+    rows = []
+    for name, excess in found.items():
+        nominal = float(name.split(", ")[1].split()[0]) if "a side" in name else NOMINAL[name.split()[-1]]
+        rows.append((name, f"{nominal:g} %", f"{nominal + excess:.1f} %"))
+    return _table(("what", "promised at most", "worst seen"), rows)
+
+
+def _comparisons(rows: list[dict[str, Any]]) -> str:
+    names = {"ours": "ours", "adjusted Wald": "adjusted Wald", "Student's t": "Student's t"}
+    head = ["true mean difference is not in the interval, on the worse side, at the worst size", *(
+        f"{title}, {nominal:g} %" for nominal in ONE_SIDED for title in names.values()
+    )]  # fmt: skip
+    body = []
+    for row in rows:
+        cells = [worst(row, name, place) for place in range(len(ONE_SIDED)) for name in names]
+        limits = [nominal + TOLERANCE for nominal in ONE_SIDED for _ in names]
+        body.append(
+            [row["world"], *(_marked(miss, most, size) for (miss, size), most in zip(cells, limits, strict=True))]
+        )
+    return _table(head, body)
+
+
+def _marked(miss: float, most: float, size: int) -> str:
+    return f"**{miss:.1f}** ({size})" if miss > most else f"{miss:.1f} ({size})"
+
+
+def _scores(rows: list[dict[str, Any]]) -> str:
+    cells = [[_marked(miss, nominal + TOLERANCE, size)
+              for place, nominal in enumerate(ONE_SIDED) for miss, size in [worst(row, "ours", place)]] for row in rows]  # fmt: skip
+    return _table(("true mean score is not in the interval", *(f"{nominal:g} % a side" for nominal in ONE_SIDED)),
+                  [[row["world"], *found] for row, found in zip(rows, cells, strict=True)])  # fmt: skip
+
+
+def _cascades(rows: list[dict[str, Any]]) -> str:
+    body = []
+    for name in dict.fromkeys(row["programs"] for row in rows):
+        own = [row for row in rows if row["programs"] == name]
+        without = [cell for row in own if row["effect"] == "none" for cell in row["false"]]
+        every = [cell for row in own for cell in row["false"]]
+        found = [(without, "better"), (without, "worse"), (without, "proven"), (every, "better"), (every, "worse"),
+                 (every, "equivalent"), (every, "any")]  # fmt: skip
+        body.append([name, *(f"{max(cell[kind] for cell in cells):.1f}" for cells, kind in found)])
+    return _table(("programs", "false `better`, no effect", "false `worse`, no effect", "false “proven”, no effect",
+                   "`better`, any effect", "`worse`, any effect", "`equivalent`, any effect",
+                   "anything false, any effect"), body)  # fmt: skip
+
+
+def _power(rows: list[dict[str, Any]]) -> str:
+    shown = (5.0, 10.0, 15.0, 20.0)
+    body = []
+    for row in rows:
+        chances = {round(gain, 1): pair for gain, pair in zip(row["gains"], row["chances"], strict=True)}
+        cells = [f"{chances[gain][1]:.0f} / {chances[gain][0]:.0f}" if gain in chances else "–" for gain in shown]
+        told = [f"{row['told'][place]:.1f}, seen {seen}" for place in (1, 0)
+                for seen in ["–" if row["at_told"][place] is None else f"{row['at_told'][place]:.0f} %"]]  # fmt: skip
+        body.append([row["programs"], str(row["units"]), *cells, *told])
+    return _table(
+        ("programs", "units", *(f"+{gain:g} points" for gain in shown), "reported detectable, dev", "test"), body
+    )
+
+
+def _optimism(rows: list[dict[str, Any]]) -> str:
+    sizes = rows[0]["sizes"]
+    body = [[row["programs"], str(row["stages"]), *(f"{points:+.1f}" for points in row["points"])] for row in rows]
+    return _table(("programs", "stages", *(f"{size} units" for size in sizes)), body)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return round(value, 2) if isinstance(value, float) else value
