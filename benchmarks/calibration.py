@@ -1,5 +1,5 @@
-"""Whether the verdicts hold what they promise: misses of the intervals, false verdicts of whole cascades, power, and how
-far the dev score of the chosen program is above the truth, all simulated with our own methods.
+"""Whether the verdicts hold what they promise: misses of the intervals, false verdicts of whole cascades, power, and
+how far the dev score of the chosen program is above the truth, all simulated with our own methods.
 
 Run it: make bench, or .venv/bin/python benchmarks/calibration.py (under a minute). With --full, minutes, it writes the
 figures, tables and pictures of docs/calibration.md; --only PART computes that part anew and keeps the others.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cascade.errors import DatasetError
-from cascade.intervals import Sample, bounds, detectable, detectable_wins
+from cascade.intervals import Sample, bounds, detectable
 
 MIN_UNITS = 20
 """Fewest independent units (groups, or examples where there are no groups) that are compared."""
@@ -142,7 +142,6 @@ def compare(
 def _judge(sample: Sample, pass_fail: bool, confidence: float, margin: float) -> Comparison:
     interval = Interval(*bounds(sample, confidence), confidence)
     kind = "pass/fail pairs" if pass_fail else "groups" if sample.grouped else "graded pairs"
-    disagreement = math.fsum(map(abs, sample.sums)) / sample.n
     return Comparison(
         verdict=_verdict(interval, margin),
         gain=sample.mean,
@@ -150,9 +149,7 @@ def _judge(sample: Sample, pass_fail: bool, confidence: float, margin: float) ->
         n=sample.n,
         units=len(sample.sums),
         method=f"Gaffke's bound, {kind}",
-        minimum_detectable_gain=detectable_wins(sample.n, disagreement, confidence)
-        if pass_fail
-        else detectable(sample, confidence),
+        minimum_detectable_gain=detectable(sample, confidence),
     )
 
 

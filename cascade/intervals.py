@@ -60,46 +60,42 @@ class Sample:
         """Mean over values."""
         return math.fsum(self.sums) / self.n
 
-    @cached_property
-    def error(self) -> float:
-        """Standard error of the mean as a ratio of sums (W. G. Cochran, Sampling Techniques, 1977, chapter 6)."""
-        squares = ((s - self.mean * size) ** 2 for s, size in zip(self.sums, self.sizes, strict=True))
-        return math.sqrt(math.fsum(squares)) / self.n
+    def both_ways(self) -> "tuple[Array, Array]":
+        """Sums and sizes `[2, units]`: as they are, and with the signs changed.
 
-    def mirrored(self) -> "Sample":
-        """The same with every value's sign changed."""
-        return Sample(tuple(-s for s in self.sums), self.sizes)
-
-    def arrays(self) -> "tuple[Array, Array]":
-        """Sums and sizes in one order, so that the order of units changes no digit."""
+        The units are sorted, so that neither their order nor which program is the candidate changes a digit.
+        """
         import numpy as np
 
-        pairs = np.array(sorted(zip(self.sums, self.sizes, strict=True)), dtype=float)
-        return pairs[:, 0], pairs[:, 1]
+        pairs = list(zip(self.sums, self.sizes, strict=True))
+        rows = np.array([sorted(pairs), sorted((-s, size) for s, size in pairs)], dtype=float)
+        return rows[..., 0], rows[..., 1]
 
 
-def tail(sums: "Array", sizes: "Array", mean: float) -> "Array":
+def tail(sums: "Array", sizes: "Array", mean: "Array | float") -> "Array":
     """Standard normal deviate of the chance that the randomly weighted mean, imaginary unit too, is at most `mean`.
 
     A lower bound with error e is above `mean` exactly where this is below the normal distribution's quantile of e.
 
     Args:
         sums: of the units, `[..., units]`: any leading shape of samples at once.
-        sizes: of the units, `[units]`, the same in all samples.
-        mean: from -1 to 1.
+        sizes: of the units, `[..., units]`, or `[units]` where all samples have the same.
+        mean: from -1 to 1, `[...]`, or one for all samples.
 
     Returns:
         One deviate a sample, within ±40.
     """
     import numpy as np
 
-    imaginary = np.full((*sums.shape[:-1], 1), (-1 - mean) * _imaginary_size(sizes))
-    return signed_root(np.concatenate([sums - mean * sizes, imaginary], axis=-1))
+    means = np.asarray(mean)[..., None]
+    imaginary = np.broadcast_to((-1 - means) * _imaginary_size(sizes), (*sums.shape[:-1], 1))
+    return signed_root(np.concatenate([sums - means * sizes, imaginary], axis=-1))
 
 
-def _imaginary_size(sizes: "Array") -> float:
+def _imaginary_size(sizes: "Array") -> "Array":
     """Mean size, each unit counted by its square: with a few large groups among many small ones, that of the large."""
-    return float((sizes**3).sum() / (sizes**2).sum())
+    size: Array = (sizes**3).sum(-1, keepdims=True) / (sizes**2).sum(-1, keepdims=True)
+    return size
 
 
 def signed_root(terms: "Array", counts: "Array | float" = 1.0) -> "Array":
@@ -142,79 +138,72 @@ def _saddlepoint(terms: "Array", counts: "Array | float") -> "Array":
         to = point - slope / (counts * shares**2).sum(-1)
         to = np.where((to > low) & (to < high), to, (low + high) / 2)
         moved, point = np.abs(to - point), to
-        if (moved <= 1e-13 * (np.abs(low) + np.abs(high))).all():
+        if (moved <= 1e-8 * (high - low)).all():
             break
     return point
 
 
 def bounds(sample: Sample, confidence: float) -> tuple[float, float]:
     """Lower and upper bound of the true mean; the two errors, above and below, are half of the rest each."""
-    return lower(sample, confidence), -lower(sample.mirrored(), confidence)
+    import numpy as np
 
-
-def lower(sample: Sample, confidence: float) -> float:
-    """The lower of the two."""
-    sums, sizes = sample.arrays()
+    sums, sizes = sample.both_ways()
     quantile = _NORMAL.inv_cdf((1 - confidence) / 2)
-    top = float((sums / sizes).max())
-    if top <= -1:
-        return -1.0
-    return min(_rising(lambda mean: float(tail(sums, sizes, mean)) - quantile, -1.0, top), sample.mean)
+    lower, upper = _rising(lambda mean: tail(sums, sizes, mean) - quantile, np.full(2, -1.0), (sums / sizes).max(-1))
+    return min(float(lower), sample.mean), max(-float(upper), sample.mean)
 
 
 def detectable(sample: Sample, confidence: float) -> float:
-    """True mean whose lower bound is above 0 in four samples of five, if the spread stays as observed.
+    """True mean whose lower bound is above 0 in four samples of five.
 
-    Of the values and of their mirror image the larger, so that it does not matter which program is the candidate.
-    """
-    return min(max(_least(sample, confidence), _least(sample.mirrored(), confidence)) + _POWER * sample.error, 1.0)
-
-
-def _least(sample: Sample, confidence: float) -> float:
-    """Mean to which the sample must be moved for its lower bound to reach 0."""
-    import numpy as np
-
-    sums, sizes = sample.arrays()
-    size, quantile = _imaginary_size(sizes), _NORMAL.inv_cdf((1 - confidence) / 2)
-
-    def shortfall(mean: float) -> float:
-        return quantile - float(signed_root(np.append(sums + (mean - sample.mean) * sizes, -size)))
-
-    return _rising(shortfall, 0.0, 2.0)
-
-
-def detectable_wins(n: int, disagreement: float, confidence: float) -> float:
-    """The same for pass/fail: a gain needs at least as many disagreements as wins, which bounds it away from 0.
-
-    Args:
-        n: pairs.
-        disagreement: share of pairs that differ.
+    The spread stays as observed, and a gain adds to it: it comes as wins, each as large as a difference of the sample
+    is where there is one, in a share of the units. Of the values and of their mirror image the larger, so that it does
+    not matter which program is the candidate.
     """
     import numpy as np
 
-    quantile = _NORMAL.inv_cdf((1 - confidence) / 2)
+    sums, sizes = sample.both_ways()
+    units, n, quantile = len(sample.sums), sample.n, _NORMAL.inv_cdf((1 - confidence) / 2)
+    centred = sums - sums.sum(-1, keepdims=True) / n * sizes
+    total = np.abs(sums).sum(-1)
+    typical = np.where(total > 0, (sums**2).sum(-1) / np.where(total > 0, total, 1), n / units)
 
-    def excess(gain: float) -> float:
-        unlucky = gain - _POWER * math.sqrt((max(disagreement, gain) - gain * gain) / n)
-        share = max(disagreement, unlucky)
-        wins, losses = (n * max(share + sign * unlucky, 0.0) / 2 for sign in (1, -1))
-        counts = np.array([wins, losses + 1])
-        return quantile - float(signed_root(np.array([1.0, -1.0]), counts))
+    def wins(gain: "Array") -> "tuple[Array, Array]":
+        size = np.maximum(typical, gain * n / units)
+        return size, gain * n / size
 
-    return _rising(excess, 0.0, 1.0)
+    def seen(gain: "Array") -> "Array":
+        size, won = wins(gain)
+        terms = np.concatenate([centred, size[:, None], -_imaginary_size(sizes)], axis=-1)
+        counts = np.concatenate([np.repeat((1 - won / units)[:, None], units, 1), won[:, None], np.ones((2, 1))], -1)
+        return quantile - signed_root(terms, counts)
+
+    def unlucky(gain: "Array") -> "Array":
+        size, won = wins(gain)
+        squares = (1 - won / units) * (centred**2).sum(-1) + won * size**2 - (gain * n) ** 2 / units
+        found: Array = gain - _POWER * np.sqrt(np.maximum(squares, 0)) / n
+        return found
+
+    needed = _rising(seen, np.zeros(2), np.ones(2))
+    return float(_rising(lambda gain: unlucky(gain) - needed, needed, np.ones(2)).max())
 
 
-def _rising(function: Callable[[float], float], low: float, high: float) -> float:
-    """Where a rising function crosses 0 between `low` and `high`: false position, and halving where that stalls."""
-    at_low, at_high = -_FAR, _FAR
-    for turn in range(200):
-        halve = turn % 3 == 2 or max(-at_low, at_high) > _FAR / 2
-        middle = (low + high) / 2 if halve else low + (high - low) * at_low / (at_low - at_high)
-        value = function(middle)
-        if value == 0 or high - low <= 1e-12:
-            return middle
-        if value < 0:
-            low, at_low = middle, value
-        else:
-            high, at_high = middle, value
-    return (low + high) / 2
+def _rising(function: "Callable[[Array], Array]", low: "Array", high: "Array") -> "Array":
+    """Where rising functions cross 0 between `low` and `high`, or the end nearer to it: the Illinois method."""
+    import numpy as np
+
+    at_low, at_high, found = np.full_like(low, -_FAR), np.full_like(high, _FAR), low
+    side, open_ = np.zeros_like(low), np.ones_like(low, dtype=bool)
+    for _ in range(100):
+        far = np.maximum(-at_low, at_high) > _FAR / 2
+        middle = np.where(far, (low + high) / 2, low + (high - low) * at_low / (at_low - at_high))
+        found = np.where(open_, middle, found)
+        value = function(found)
+        open_ = open_ & (np.abs(value) > 1e-11) & (high - low > 1e-13)
+        if not open_.any():
+            break
+        below = value < 0
+        at_high = np.where(below & (side < 0), at_high / 2, np.where(below, at_high, value))
+        at_low = np.where(~below & (side > 0), at_low / 2, np.where(below, value, at_low))
+        low, high, side = np.where(below, found, low), np.where(below, high, found), np.where(below, -1.0, 1.0)
+    return found

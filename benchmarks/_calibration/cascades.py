@@ -1,13 +1,13 @@
-"""Whole cascades on programs whose true scores are known, with the real `decide` and the verdicts of many samples at once."""
+"""Whole cascades on programs whose true scores are known: the real `decide`, the verdicts of many samples at once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from _calibration.measures import quantile
-from _calibration.worlds import Array, summed, token_f1
 from numpy.typing import NDArray
 
+from _calibration.measures import quantile
+from _calibration.worlds import Array, token_f1
 from cascade.comparison import Comparison, Interval, Verdict, corrected
 from cascade.decision import Evidence, Kept, Standing, decide
 from cascade.experiment import Plateau
@@ -19,11 +19,12 @@ Scores = Callable[[np.random.Generator, tuple[int, ...]], Array]
 
 @dataclass(frozen=True)
 class Programs:
-    """A baseline and what is made of it: a candidate scores as the baseline does in a share `agree` of examples or groups.
+    """A baseline and what is made of it.
 
     Args:
         mean: true mean score of the baseline.
         scores: draws scores of independent examples.
+        agree: share of units in which a candidate scores what the baseline does; elsewhere it is drawn anew.
         spoilt: share of examples at which a candidate scores 0, paid back by the others, so that its mean is the same.
         per_group: examples of a group, which score alike.
     """
@@ -67,7 +68,7 @@ PROGRAMS = [
     Programs("pass/fail, 50 %, 5 % drawn anew", 0.5, passing(0.5), 0.95),
     Programs("token F1", 0.475, token_f1, 0.6),
     Programs("0, ½, 1", 0.65, lambda rng, shape: rng.choice([0.0, 0.5, 1.0], shape, p=[0.2, 0.3, 0.5]), 0.6),
-    Programs("0.9, 4 % of a candidate score 0", 0.9, lambda rng, shape: np.full(shape, 0.9), 0.0, spoilt=0.04),
+    Programs("0.9, 4 % of a candidate score 0", 0.9, lambda _, shape: np.full(shape, 0.9), 0.0, spoilt=0.04),
     Programs("groups of 4, alike", 0.5, passing(0.5), 0.6, per_group=4),
 ]
 
@@ -105,15 +106,21 @@ def verdicts(sums: Array, sizes: Array, confidence: float, margin: float) -> NDA
     return np.where(above(0.0), Verdict.BETTER.value, np.where(below(0.0), Verdict.WORSE.value, chosen))
 
 
+Judge = Callable[[Array, Array, float, float], NDArray[np.str_]]
+"""(differences summed over units `[samples, units]`, sizes, confidence, margin) → verdicts `[samples]`."""
+
+
 def cascades(
-    programs: Programs, units: int, gains: Sequence[float], samples: int, plateau: Plateau | None = None
-) -> Found:
+    programs: Programs, units: int, gains: Sequence[float], samples: int, *, plateau: Plateau | None = None,
+    judge: Judge = verdicts,
+) -> Found:  # fmt: skip
     """Run `samples` cascades of one stage a gain on dev, each on its own rows, and look at test as `cascade` does.
 
     Args:
         units: of dev and of test: groups, or examples where there are no groups.
         gains: true gain of each stage's program over the baseline.
         plateau: the rules; None is the default of `Experiment`.
+        judge: what is said of a candidate and its anchor.
     """
     rules = plateau or Plateau()
     rng = np.random.default_rng([11, units, samples, *programs.name.encode(), *(round(1e3 + 1e3 * g) for g in gains)])
@@ -124,7 +131,7 @@ def cascades(
     said = {verdict: np.zeros(samples, bool) for verdict in (Verdict.BETTER, Verdict.WORSE, Verdict.EQUIVALENT)}
     rows, left = np.arange(samples), [set(range(1, len(gains) + 1)) for _ in range(samples)]
     for stage in range(1, len(gains) + 1):
-        told = verdicts((dev[stage] - dev[anchor, rows]) * programs.per_group, sizes, confidence,
+        told = judge((dev[stage] - dev[anchor, rows]) * programs.per_group, sizes, confidence,
                         rules.equivalence_margin)  # fmt: skip
         off = truth[stage] - truth[anchor]
         wrong = {Verdict.BETTER: off <= 0, Verdict.WORSE: off >= 0,
@@ -143,7 +150,7 @@ def cascades(
                  dev[best, rows].mean(-1))  # fmt: skip
 
 
-def _decided(  # noqa: PLR0913 - what the runner knows after a stage
+def _decided(  # noqa: PLR0913, PLR0917 - what the runner knows after a stage
     row: int, stage: int, verdict: Verdict, score: float, rules: Plateau, standings: list[Standing],
     left: list[set[int]],
 ) -> bool:  # fmt: skip

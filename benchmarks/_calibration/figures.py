@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from _calibration.cascades import PROGRAMS, Programs, cascades
 from _calibration.measures import CONFIDENCES, METHODS, SIZES, misses, quantile
 from _calibration.worlds import COMPARISONS, SCORES, World
-
 from cascade.comparison import compare
 from cascade.experiment import Plateau
 from cascade.intervals import tail
@@ -109,7 +109,9 @@ def optimism(effort: Effort) -> list[dict[str, Any]]:
     rows = []
     for programs in PROGRAMS:
         for stages in STAGES:
-            found = [cascades(programs, units, [0.0] * stages, effort.cascades, every) for units in effort.sizes]
+            found = [
+                cascades(programs, units, [0.0] * stages, effort.cascades, plateau=every) for units in effort.sizes
+            ]
             points = [100 * float(run.dev.mean() - programs.mean) for run in found]
             rows.append({"programs": programs.name, "stages": stages, "sizes": list(effort.sizes), "points": points})
     return rows

@@ -1,12 +1,12 @@
-"""How often a bound misses the truth, for the methods of `cascade.intervals` and for two that it is measured against."""
+"""How often a bound misses the truth: that of `cascade.intervals`, and two that it is measured against."""
 
 from collections.abc import Callable
 from statistics import NormalDist
 
 import numpy as np
-from _calibration.worlds import Array, World
 from scipy.special import stdtrit
 
+from _calibration.worlds import Array, World
 from cascade.intervals import tail
 
 SIZES = (20, 30, 50, 100, 200, 500)
@@ -14,7 +14,7 @@ CONFIDENCES = (0.90, 0.975)
 """Of one comparison alone and of one of four that hold together at 0.90."""
 
 Method = Callable[[Array, Array, float, tuple[float, ...]], list[Array]]
-"""(sums, sizes, truth, confidences) → for each confidence, whether the lower bound is above the truth, of each sample."""
+"""(sums, sizes, truth, confidences) → for each confidence, of each sample: is its lower bound above the truth."""
 
 
 def quantile(confidence: float) -> float:

@@ -49,8 +49,9 @@ def tables(document: dict[str, Any]) -> dict[str, str]:
 
 
 def write(root: Path, document: dict[str, Any]) -> None:
-    """Write figures, tables and pictures."""
-    text = json.dumps(_rounded(document), ensure_ascii=False)
+    """Write figures, tables and pictures, all of the figures as they are written."""
+    document = _rounded(document)
+    text = json.dumps(document, ensure_ascii=False)
     (root / FIGURES).write_text(re.sub(r"(\{\"(?:world|programs)\")", r"\n\1", text) + "\n", "utf-8")
     pictures(root / "docs" / "pictures", document)
     page = root / PAGE
@@ -76,10 +77,8 @@ def _promises(document: dict[str, Any]) -> str:
 
 
 def _comparisons(rows: list[dict[str, Any]]) -> str:
-    names = {"ours": "ours", "adjusted Wald": "adjusted Wald", "Student's t": "Student's t"}
-    head = ["true mean difference is not in the interval, on the worse side, at the worst size", *(
-        f"{title}, {nominal:g} %" for nominal in ONE_SIDED for title in names.values()
-    )]  # fmt: skip
+    names = ("ours", "adjusted Wald", "Student's t")
+    head = ["differences", *(f"{name}, {nominal:g} %" for nominal in ONE_SIDED for name in names)]
     body = []
     for row in rows:
         cells = [worst(row, name, place) for place in range(len(ONE_SIDED)) for name in names]
@@ -95,10 +94,11 @@ def _marked(miss: float, most: float, size: int) -> str:
 
 
 def _scores(rows: list[dict[str, Any]]) -> str:
-    cells = [[_marked(miss, nominal + TOLERANCE, size)
-              for place, nominal in enumerate(ONE_SIDED) for miss, size in [worst(row, "ours", place)]] for row in rows]  # fmt: skip
-    return _table(("true mean score is not in the interval", *(f"{nominal:g} % a side" for nominal in ONE_SIDED)),
-                  [[row["world"], *found] for row, found in zip(rows, cells, strict=True)])  # fmt: skip
+    body = []
+    for row in rows:
+        cells = [(*worst(row, "ours", place), nominal + TOLERANCE) for place, nominal in enumerate(ONE_SIDED)]
+        body.append([row["world"], *(_marked(miss, most, size) for miss, size, most in cells)])
+    return _table(("scores", *(f"{nominal:g} % a side" for nominal in ONE_SIDED)), body)
 
 
 def _cascades(rows: list[dict[str, Any]]) -> str:

@@ -1,7 +1,7 @@
 """Worlds with a known truth: values of units from -1 to 1 whose true mean is given.
 
-Rare large wins are the mirror image of rare large losses, so that they are the other side of the same row. Base rates of
-pass/fail scores matter to a comparison only through how often two programs disagree.
+Rare large wins are the mirror image of rare large losses, so that they are the other side of the same row. Base rates
+of pass/fail scores matter to a comparison only through how often two programs disagree.
 """
 
 from collections.abc import Callable
