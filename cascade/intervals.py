@@ -130,7 +130,7 @@ def _saddlepoint(terms: "Array", counts: "Array | float") -> "Array":
     import numpy as np
 
     low, high = 1 / terms.min(-1), 1 / terms.max(-1)
-    near, point = 1e-8 * (high - low), np.zeros(terms.shape[:-1])
+    rounding, point = 1e-15 * (high - low), np.zeros(terms.shape[:-1])
     for _ in range(100):
         shares = terms / (1 - point[..., None] * terms)
         slope = (counts * shares).sum(-1)
@@ -138,7 +138,7 @@ def _saddlepoint(terms: "Array", counts: "Array | float") -> "Array":
         to = point - slope / (counts * shares**2).sum(-1)
         to = np.where((to > low) & (to < high), to, (low + high) / 2)
         moved, point = np.abs(to - point), to
-        if (moved <= near).all():
+        if (moved <= np.maximum(1e-8 * (high - low), rounding)).all():
             break
     return point
 
