@@ -62,8 +62,8 @@ def filled(text: str, document: dict[str, Any]) -> str:
     """The page with its tables made anew: what stands between the markers of each."""
     seconds = f"All of it took {sum(document['seconds'].values()) / 60:.0f} minutes of one core of two."
     for name, table in (tables(document) | {"seconds": seconds}).items():
-        text = re.sub(f"(<!-- {name} -->\n).*?(<!-- end -->)", lambda found, table=table: found[1] + table + "\n" + found[2],
-                      text, flags=re.DOTALL)  # fmt: skip
+        start, rest = text.split(f"<!-- {name} -->\n")
+        text = f"{start}<!-- {name} -->\n{table}\n<!-- end -->{rest.split('<!-- end -->', 1)[1]}"
     return text
 
 
