@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from _calibration.figures import FULL, PARTS, QUICK
-from _calibration.page import FIGURES, promises, tables, write
+from _calibration.page import FIGURES, broken, tables, write
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,7 +32,7 @@ def main() -> None:
         write(ROOT, document)
     elif not arguments.only:
         print("\n\n".join(tables(document).values()))
-        print(json.dumps({"seconds": document["seconds"], "promises": promises(document)}))
+        print(json.dumps({"seconds": document["seconds"], "broken": broken(document)}))
 
 
 if __name__ == "__main__":

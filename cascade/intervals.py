@@ -156,20 +156,20 @@ def bounds(sample: Sample, confidence: float) -> tuple[float, float]:
 def detectable(sample: Sample, confidence: float) -> float:
     """True mean whose lower bound is above 0 in four samples of five.
 
-    The spread stays as observed, and a gain adds to it: it comes as wins, each as large as a difference of the sample
-    is where there is one, in a share of the units. Of the values and of their mirror image the larger, so that it does
-    not matter which program is the candidate.
+    The spread stays as observed, and a gain adds to it: it comes as wins, each as large as the largest difference of
+    the sample, in a share of the units. Of the values and of their mirror image the larger, so that it does not matter
+    which program is the candidate.
     """
     import numpy as np
 
     sums, sizes = sample.both_ways()
     units, n, quantile = len(sample.sums), sample.n, _NORMAL.inv_cdf((1 - confidence) / 2)
     centred = sums - sums.sum(-1, keepdims=True) / n * sizes
-    total = np.abs(sums).sum(-1)
-    typical = np.where(total > 0, (sums**2).sum(-1) / np.where(total > 0, total, 1), n / units)
+    largest = np.abs(sums / sizes).max(-1)
+    most = np.where(largest > 0, largest, 1.0) * (sizes**2).sum(-1) / n
 
     def wins(gain: "Array") -> "tuple[Array, Array]":
-        size = np.maximum(typical, gain * n / units)
+        size = np.maximum(most, gain * n / units)
         return size, gain * n / size
 
     def seen(gain: "Array") -> "Array":

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from _calibration.cascades import PROGRAMS, Programs, cascades
-from _calibration.measures import CONFIDENCES, METHODS, SIZES, misses, quantile
+from _calibration.measures import CONFIDENCES, METHODS, SIZES, Method, adjusted_wald, misses, ours
 from _calibration.worlds import COMPARISONS, SCORES, World
 from cascade.comparison import compare
 from cascade.experiment import Plateau
-from cascade.intervals import tail
 
 EFFECTS = {"none": 0.0, "+3 points": 0.03, "-3 points": -0.03, "+5 points": 0.05, "+10 points": 0.10}
 GAINS = (0.0, 0.025, 0.05, 0.075, 0.10, 0.125, 0.15, 0.175, 0.20)
@@ -70,27 +69,34 @@ def whole_cascades(effort: Effort) -> list[dict[str, Any]]:
 
 
 def power(effort: Effort) -> list[dict[str, Any]]:
-    """Chance of `better` by true gain, and of the gain that is reported as detectable in four of five."""
+    """Chance of `better` by true gain, and of the gain reported as detectable; `cost`: what adjusted Wald had more."""
     rows = []
     for programs in (programs for programs in PROGRAMS if programs.name in POWER):
         gains = [gain for gain in GAINS if programs.mean + gain <= 1]
         for units in effort.sizes:
-            chances = [_chances(programs, units, gain, effort.cascades) for gain in gains]
+            chances, wald = (
+                [_chances(programs, units, gain, effort.cascades, method) for gain in gains]
+                for method in (ours, adjusted_wald)
+            )
+            cost = [
+                max(other[place] - own[place] for own, other in zip(chances, wald, strict=True)) for place in (0, 1)
+            ]
             told = [_reported(programs, units, confidence) for confidence in CONFIDENCES]
             at_told = [
                 _chances(programs, units, gain, effort.cascades)[place] if programs.mean + gain < 1 else None
                 for place, gain in enumerate(told)
             ]
             rows.append({"programs": programs.name, "units": units, "gains": [100 * gain for gain in gains],
-                         "chances": chances, "told": [100 * gain for gain in told], "at_told": at_told})  # fmt: skip
+                         "chances": chances, "told": [100 * gain for gain in told], "at_told": at_told,
+                         "cost": cost})  # fmt: skip
     return rows
 
 
-def _chances(programs: Programs, units: int, gain: float, samples: int) -> list[float]:
+def _chances(programs: Programs, units: int, gain: float, samples: int, method: Method = ours) -> list[float]:
     rng = np.random.default_rng([13, units, *programs.name.encode(), round(1e4 * gain)])
     before, after = programs.draw(rng, samples, units, [gain])
-    found = tail((after - before) * programs.per_group, programs.sizes(units), 0.0)
-    return [100 * float((found < quantile(confidence)).mean()) for confidence in CONFIDENCES]
+    found = method((after - before) * programs.per_group, programs.sizes(units), 0.0, CONFIDENCES)
+    return [100 * float(flags.mean()) for flags in found]
 
 
 def _reported(programs: Programs, units: int, confidence: float, samples: int = 20) -> float:

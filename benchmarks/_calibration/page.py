@@ -22,18 +22,25 @@ def worst(row: dict[str, Any], method: str, place: int) -> tuple[float, int]:
     return max((max(cell[place]), size) for cell, size in zip(row[method], row["sizes"], strict=True))
 
 
-def promises(document: dict[str, Any]) -> dict[str, float]:
-    """Points by which the worst case of each promise is above what was promised; none may be above `TOLERANCE`."""
-    found = {}
-    for part, name in (("comparisons", "compare"), ("scores", "score_interval")):
-        for place, nominal in enumerate(ONE_SIDED):
-            found[f"{name}, {nominal:g} % a side"] = (
-                max(worst(row, "ours", place)[0] for row in document[part]) - nominal
-            )
-    cells = [cell for row in document["cascades"] for cell in row["false"]]
-    for kind, nominal in NOMINAL.items():
-        found[f"cascade, false {kind}"] = max(cell[kind] for cell in cells) - nominal
-    return {name: round(excess, 2) for name, excess in found.items()}
+def worst_seen(document: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    """What was promised at most and the worst that was seen, in percent, by what it is; of the parts that are there."""
+    found: dict[str, tuple[float, float]] = {}
+    for part, name in (("comparisons", "comparison: truth"), ("scores", "score: truth")):
+        for place, nominal in enumerate(ONE_SIDED if part in document else ()):
+            cells = [worst(row, "ours", place)[0] for row in document[part]]
+            found[f"{name} outside on one side, at {100 - 2 * nominal:g} %"] = nominal, max(cells)
+    cells = [cell for row in document.get("cascades", []) for cell in row["false"]]
+    for kind, nominal in NOMINAL.items() if cells else ():
+        found[f"cascade at 90 %: false {kind}"] = nominal, max(cell[kind] for cell in cells)
+    seen = [share for row in document.get("power", []) for share in row["at_told"] if share is not None]
+    if seen:
+        found["gain reported as detectable: not seen"] = 20.0, 100 - min(seen)
+    return found
+
+
+def broken(document: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    """Those of them that are false more often than promised by more than `TOLERANCE`."""
+    return {name: pair for name, pair in worst_seen(document).items() if pair[1] > pair[0] + TOLERANCE}
 
 
 def tables(document: dict[str, Any]) -> dict[str, str]:
@@ -68,11 +75,7 @@ def filled(text: str, document: dict[str, Any]) -> str:
 
 
 def _promises(document: dict[str, Any]) -> str:
-    found = promises(document)
-    rows = []
-    for name, excess in found.items():
-        nominal = float(name.split(", ")[1].split()[0]) if "a side" in name else NOMINAL[name.split()[-1]]
-        rows.append((name, f"{nominal:g} %", f"{nominal + excess:.1f} %"))
+    rows = [(name, f"{most:g} %", f"{seen:.1f} %") for name, (most, seen) in worst_seen(document).items()]
     return _table(("what", "promised at most", "worst seen"), rows)
 
 
@@ -123,9 +126,11 @@ def _power(rows: list[dict[str, Any]]) -> str:
         cells = [f"{chances[gain][1]:.0f} / {chances[gain][0]:.0f}" if gain in chances else "–" for gain in shown]
         told = [f"{row['told'][place]:.1f}, seen {seen}" for place in (1, 0)
                 for seen in ["–" if row["at_told"][place] is None else f"{row['at_told'][place]:.0f} %"]]  # fmt: skip
-        body.append([row["programs"], str(row["units"]), *cells, *told])
+        cost = f"{row['cost'][1]:.0f} / {row['cost'][0]:.0f}"
+        body.append([row["programs"], str(row["units"]), *cells, cost, *told])
     return _table(
-        ("programs", "units", *(f"+{gain:g} points" for gain in shown), "reported detectable, dev", "test"), body
+        ("programs", "units", *(f"+{gain:g} points" for gain in shown), "cost", "reported detectable, dev", "test"),
+        body,
     )
 
 
