@@ -51,5 +51,5 @@ lint: setup ## Check style and types.
 ui: setup ## Open MLflow on this project's runs: make ui [ARGS="--port 5001"].
 	@$(BIN)/cascade ui $(ARGS)
 
-bench: setup ## Measure what tracking costs and how fast the embedded engine is.
+bench: setup ## Measure speeds, what tracking costs, and whether verdicts hold what they promise.
 	@set -e; for file in benchmarks/[!_]*.py; do echo "$$file"; $(BIN)/python $$file $(ARGS); done

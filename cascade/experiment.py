@@ -115,7 +115,8 @@ class Plateau:
         patience: consecutive stages of one lever without `better` that make a plateau.
         min_gain: least rise of the dev mean for which a new program is kept, as a fraction.
         equivalence_margin: differences inside ± this are called `equivalent`.
-        confidence: of all verdicts of a cascade together; corrected for their number.
+        confidence: of all verdicts of a cascade together, corrected for their number, and of the look at test. At 0.90,
+            at most 5 cascades in 100 falsely call something `better`, and 5 looks in 100 falsely prove something.
         on_plateau: `escalate` to the next lever, or `stop`.
         max_cost_per_point: at a plateau, stop when dollars since the anchor divided by the most points that
             could have been gained exceed this.

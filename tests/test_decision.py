@@ -60,7 +60,7 @@ def test_the_worked_case_of_the_design() -> None:
 
     third, standing = decide(replace(against(11, 3), lever="both"), standing, Plateau(), ahead=ahead[2:])
     assert (third.verdict, third.kept, third.next) == (Verdict.INCONCLUSIVE, Kept.NEW, Next.CONTINUE)
-    assert third.reason.startswith("Dev 61.7 % against the anchor's 48.3 %: gain +13.3 points [-1.1, +26.9] at 97.5 %")
+    assert third.reason.startswith("Dev 61.7 % against the anchor's 48.3 %: gain +13.3 points [-2.2, +28.8] at 97.5 %")
     assert (standing.incumbent_score, standing.misses) == (pytest.approx(37 / 60), 1)
 
     fourth, standing = decide(replace(against(20, 3), lever="weights"), standing, Plateau(), ahead=[])

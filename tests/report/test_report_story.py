@@ -21,8 +21,8 @@ HEADLINES = [
     ("completed", WON, "Best: 1-words, proven on test: +20.0 points [+5.0, +35.0]."),
     ("budget", NOT_WON, "Best: 1-words, not proven: +10.0 points [-5.0, +25.0]."),
     ("plateau", None, "Best: 1-words, not proven."),
-    ("interrupted", None, "Best so far: 1-words, 83.3% [68–92] on dev; not proven."),
-    ("failed", None, "Best so far: 1-words, 83.3% [68–92] on dev; not proven."),
+    ("interrupted", None, "Best so far: 1-words, 83.3% [66–94] on dev; not proven."),
+    ("failed", None, "Best so far: 1-words, 83.3% [66–94] on dev; not proven."),
 ]
 
 
