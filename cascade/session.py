@@ -22,7 +22,7 @@ from cascade.dataset import Split
 from cascade.errors import CascadeError
 from cascade.evaluation import Evaluation, Outcome, evaluate
 from cascade.experiment import Stage
-from cascade.journal import Journal, Tracker, journals, unfinished
+from cascade.journal import Journal, Tracker, journals, unfinished, written
 from cascade.lm.gateway import Gateway
 from cascade.lm.ledger import Keeping, Ledger
 from cascade.lm.meter import Meter
@@ -155,7 +155,7 @@ def begin(
     meter = Meter(prepared.experiment.budget, before=Spent.from_json(record.spent) if record.spent else None)
     salt = f"fresh {record.id}" if record.fresh else ""
     gateway = Gateway(ledger, meter, prepared.lms.identity, salt=salt, warn=progress.warn)
-    behind = [other for other in journals(home, prepared.name) if other.folder != journal.folder]
+    behind = [other for other in journals(home, prepared.name, progress.warn) if other.folder != journal.folder]
     session = Session(prepared, journal, gateway, Publisher(tracker, journal, progress.warn, behind=behind), progress)
     session.spent_by_stage = {name: Spent.from_json(spent) for name, spent in record.spent_by_stage.items()}
     return session
@@ -166,10 +166,12 @@ def alone(path: Path, name: str) -> Iterator[None]:
     """Hold the experiment's lock; the kernel frees it when the process dies.
 
     Raises:
-        CascadeError: another process holds it.
+        CascadeError: another process holds it, or it cannot be made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with path.open("r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -186,6 +188,7 @@ def interruptible(meter: Meter) -> Iterator[None]:
 
     def stop(_number: int, _frame: Any) -> None:
         if meter.interrupted:
+            meter.abandon()
             raise KeyboardInterrupt
         meter.interrupt("interrupted; run again to go on")
 

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from cascade.errors import ModelError, TrackingError
+from cascade.redaction import redacted
 
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -59,7 +60,7 @@ def reaching(uri: str, doing: str, consequence: str) -> Iterator[None]:
     except (TrackingError, ModelError):
         raise
     except Exception as error:
-        reason = redact(" ".join(str(error).split()) or type(error).__name__)[:300].rstrip(".")
+        reason = redact(redacted(" ".join(str(error).split())) or type(error).__name__)[:300].rstrip(".")
         raise TrackingError(f"MLflow at {redact(uri)!r} {doing}: {reason}. {consequence}") from error
 
 
