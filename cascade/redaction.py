@@ -61,7 +61,8 @@ def told(error: BaseException) -> str:
     >>> told(ValueError("401 for Bearer abcdefghijkl: no\\naccess"))
     'ValueError: 401 for Bearer ***: no access'
     """
-    text = " ".join(redacted(str(error)).split())
+    # DSPy's advice after an LM's error is for who writes the call, and long.
+    text = " ".join(redacted(str(error)).partition("\n\n  To fix:\n")[0].split())
     return f"{type(error).__name__}: {_SHAPES.sub(HIDDEN, text)}"[:500]
 
 

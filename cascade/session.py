@@ -87,6 +87,9 @@ class Session:
         done = evaluate(
             program, split, experiment.metric, threads=lms.threads, repeats=experiment.repeats, on_outcome=tick
         )
+        if broken := next((outcome for outcome in done.outcomes if outcome.error), None):
+            count = f"{done.failures} of {len(split)} examples of {split.name!r} failed and score 0"
+            self.progress.tell(f"{name}: {count}. The first, {broken.id!r}: {broken.error[:200]}")
         self.calls_a_run = max(self.calls_a_run, most_calls(done, self.prepared.program))
         return done
 

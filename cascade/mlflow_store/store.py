@@ -122,7 +122,12 @@ def _knock(uri: str) -> None:
     if uri.startswith(("http://", "https://")):
         import requests
 
-        requests.get(f"{uri.rstrip('/')}/health", timeout=PATIENCE)
+        try:
+            requests.get(f"{uri.rstrip('/')}/health", timeout=PATIENCE)
+        except requests.Timeout:
+            raise ConnectionError(f"it did not answer within {PATIENCE:g} s") from None
+        except requests.ConnectionError:
+            raise ConnectionError("no server answers there") from None
     elif path := sqlite_path(uri):
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE)) as connection:
