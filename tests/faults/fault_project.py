@@ -123,12 +123,13 @@ class Project:
 
     Args:
         store: a database with MLflow's tables, to copy.
+        endpoint: default: one that answers by `answer`, and does what `faults` says.
     """
 
-    def __init__(self, folder: Path, store: Path) -> None:
+    def __init__(self, folder: Path, store: Path, endpoint: ScriptedEndpoint | None = None) -> None:
         self.folder, self.store = folder, store
         self.faults = Faults()
-        self.endpoint = ScriptedEndpoint(answer, reply=self.faults, key=KEY)
+        self.endpoint = endpoint or ScriptedEndpoint(answer, reply=self.faults, key=KEY)
         self.options: dict[str, Any] = {"num_retries": 1, "timeout": 5.0}
         self.environ: dict[str, str] = {}
         self._commands = 0
@@ -191,7 +192,7 @@ class Project:
     def start(self, *words: str, limit: int = 0, back: float = 0.0) -> Running:
         """`cascade run letters --no-mlflow` in a process of its own, unless other words are given."""
         options = {"model": "openai/fake", "api_base": self.endpoint.url, **self.options}
-        lines = [f"{name} = {json.dumps(value)}" for name, value in options.items()]
+        lines = [f"{name} = {_toml(value)}" for name, value in options.items()]
         self.write("pyproject.toml", "\n".join(["[tool.cascade.lm.default]", *lines, ""]))
         self._commands += 1
         out = self.folder / f"command-{self._commands}.out"
@@ -225,6 +226,12 @@ def until(reached: Callable[[], bool], seconds: float = 60) -> None:
     while not reached():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.01)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{json.dumps(key)} = {json.dumps(inner)}' for key, inner in value.items())}}}"
+    return json.dumps(value)
 
 
 def _play(*arguments: Any) -> None:
