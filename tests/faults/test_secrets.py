@@ -144,4 +144,7 @@ def test_no_key_reaches_a_byte_that_is_written(project: Project, gateway: bool) 
     project.edit("experiments/letters.py", "return example.answer == prediction.answer", raising)
     failing = project.run("--debug", "run", "letters")
     assert failing.code == 1 and "Traceback" in failing.err
+    project.edit("experiments/letters.py", "super().__init__()", raising)
+    broken = project.run("--debug", "run", "letters")
+    assert broken.code == 2 and "ValueError: ***" in broken.err, "also where it is the cause of what is said"
     assert leaks(project.folder, KEY, *((HEADER, QUERY) if gateway else ())) == []
