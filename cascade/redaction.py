@@ -50,9 +50,12 @@ def secrets_of(options: Mapping[str, Any]) -> Iterator[str]:
 
 def redacted(text: str) -> str:
     """The text without the keys of the environment and those that were told to `hide`, in any usual encoding."""
-    secrets = {value for name, value in os.environ.items() if _NAMES.search(name) and _is_secret(value)}
-    pattern = _pattern(frozenset(secrets | _told_of))
-    return pattern.sub(HIDDEN, text) if pattern else text
+    # For every answer of a model, too: nothing is decoded but names, and a text is searched before it is changed.
+    secrets = {os.environ.get(name, "") for name in os.environ if _is_name(name)}
+    for form in _forms(frozenset(secrets | _told_of)):
+        if form in text:
+            text = text.replace(form, HIDDEN)
+    return text
 
 
 def told(error: BaseException) -> str:
@@ -72,13 +75,19 @@ def _is_secret(value: str) -> bool:
     return longest >= (8 if re.search(r"\d", value) else 16) and not value.startswith(("/", "~"))
 
 
+@lru_cache(maxsize=4096)
+def _is_name(variable: str) -> bool:
+    return _NAMES.search(variable) is not None
+
+
 @lru_cache(maxsize=16)
-def _pattern(secrets: frozenset[str]) -> re.Pattern[str] | None:
-    forms = {form for secret in secrets for form in _forms(secret)}
-    return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True)))) if forms else None
+def _forms(secrets: frozenset[str]) -> tuple[str, ...]:
+    """All that must not be written, the longest first."""
+    forms = {form for secret in filter(_is_secret, secrets) for form in _encoded(secret)}
+    return tuple(sorted(forms, key=lambda form: (-len(form), form)))
 
 
-def _forms(secret: str) -> Iterator[str]:
+def _encoded(secret: str) -> Iterator[str]:
     yield secret
     yield json.dumps(secret)[1:-1]
     yield from (quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1])
