@@ -207,7 +207,7 @@ class Project:
         """The text without what differs from one time to the next: folders, run ids, ports, times."""
         text = text.replace(str(self.folder), "…").replace(str(self.folder.resolve()), "…")
         text = re.sub(r"\b\d{8}-\d{6}-[0-9a-f]{4}\b", "RUN", text)
-        text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", text)
+        text = re.sub(r"(127\.0\.0\.1:|port=)\d+", r"\1PORT", text)
         text = re.sub(r", [\d:]+s?$", "", text)
         return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "TIME", text)
 

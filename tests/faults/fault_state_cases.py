@@ -7,8 +7,11 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import sqlite3
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from fault_cases import ONE, WHOLE, Seen
@@ -54,10 +57,52 @@ def mlflow_down_for_a_while(project: Project) -> Seen:
     )
 
 
+class Healthy(BaseHTTPRequestHandler):
+    """A MLflow that says it is well and answers nothing else."""
+
+    closed = threading.Event()
+
+    def do_GET(self) -> None:
+        if self.path != "/health":
+            self.closed.wait(60)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_POST = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def mlflow_hangs(project: Project) -> Seen:
+    """MLflow says it is well and hangs"""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Healthy)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    project.environ |= {
+        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{server.server_port}",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "1",
+    }
+    try:
+        done = project.run(*RUN)
+    finally:
+        Healthy.closed.set()
+        server.shutdown()
+        server.server_close()
+    assert done.code == 0
+    _back(project, project.mlflow(), 2)
+    said = done.line("warning: ").partition("(Caused by")[0] + "…"
+    return Seen(
+        said,
+        done.code,
+        "everything, in the journal",
+        "a request is given up after 30 s (here 1), twice; the next run sends both",
+    )
+
+
 def mlflow_silent(project: Project) -> Seen:
     """MLflow takes the connection and never answers"""
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         project.environ["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         done = project.run(*RUN)
@@ -342,7 +387,7 @@ def _short(line: str) -> str:
 
 
 CASES: tuple[Callable[[Project], Seen], ...] = (
-    mlflow_down, mlflow_down_in_the_middle, mlflow_down_at_the_end, mlflow_down_for_a_while, mlflow_silent, disk_full,
+    mlflow_down, mlflow_hangs, mlflow_down_in_the_middle, mlflow_down_at_the_end, mlflow_down_for_a_while, mlflow_silent, disk_full,
     journal_full, no_state, clock_in_a_run, clock_between_runs, damaged_run, damaged_kinds, damaged_stage, damaged_behind,
     damaged_ledger, damaged_answer, damaged_weights,
 )  # fmt: skip
