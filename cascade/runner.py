@@ -69,7 +69,7 @@ def execute(
 def _guarded(session: Session) -> Result:
     """Run with everything in place, and leave a journal that says how it ended."""
     gateway = session.gateway
-    with interruptible(session.meter):
+    with interruptible(session.meter, session.progress.tell):
         try:
             with installed(gateway), session.configured():
                 session.publisher.publish()

@@ -8,7 +8,7 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,7 @@ from cascade.spending import Spent
 from cascade.stage import Workshop
 
 _MANY = 1_000_000
+STOPPING = "Stopping: what is in flight is waited for and saved. Ctrl-C again stops at once."
 
 
 @dataclass
@@ -183,8 +184,8 @@ def alone(path: Path, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def interruptible(meter: Meter) -> Iterator[None]:
-    """Ctrl-C and SIGTERM: once, finish what is in flight and save; twice, stop at once."""
+def interruptible(meter: Meter, tell: Callable[[str], None]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM: once, finish what is in flight and save, and `tell` so; twice, stop at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -194,6 +195,8 @@ def interruptible(meter: Meter) -> Iterator[None]:
             meter.abandon()
             raise KeyboardInterrupt
         meter.interrupt("interrupted; run again to go on")
+        # Not here: the main thread may be in the middle of printing.
+        threading.Thread(target=tell, args=(STOPPING,), daemon=True).start()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -302,7 +302,7 @@ def _stopped_by(project: Project, number: int) -> Seen:
     released.append(True)
     _goes_on(project)
     return Seen(
-        done.last,
+        f"{done.line('Stopping: ')} {done.last}",
         done.code,
         "what was in flight was waited for; the journal: `interrupted`",
         "running again goes on; it repeats no recorded answer",
