@@ -16,8 +16,8 @@ from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 HIDDEN = "***"
 _NAMES = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD)(_|$)", re.IGNORECASE)
 """Environment variables that hold a key."""
-_OPTIONS = re.compile(r"header|auth|key|token|secret|password", re.IGNORECASE)
-"""Options of an LM that hold one."""
+_OPTIONS = re.compile(r"header|auth|key|token|secret|password|sig", re.IGNORECASE)
+"""Options of an LM, and parts of a query, that hold one."""
 _SHAPES = re.compile(
     r"\b(sk-|gsk_|hf_|ghp_|github_pat_|glpat-|xox[abp]-|AKIA|AIza|ya29\.)[\w.-]{12,}"
     r"|(?<=Bearer )[\w.~+/=-]{12,}|(?<=://)[^/\s@]+(?=@)"
@@ -32,7 +32,7 @@ def hide(values: Iterable[str]) -> None:
 
 
 def secrets_of(options: Mapping[str, Any]) -> Iterator[str]:
-    """Values of an LM's options that are keys: headers, and user, password and query of an endpoint.
+    """Values of an LM's options that are keys: headers, and what in an endpoint's address is one.
 
     >>> list(secrets_of({"api_base": "https://me:pw-0123456789@host/v1", "extra_headers": {"X-Key": "abc-0123456789"}}))
     ['pw-0123456789', 'me:pw-0123456789', 'abc-0123456789']
@@ -43,7 +43,7 @@ def secrets_of(options: Mapping[str, Any]) -> Iterator[str]:
         elif isinstance(value, str) and "://" in value:
             parts = urlsplit(value)
             yield from (text for text in (parts.password, parts.netloc.rpartition("@")[0]) if text)
-            yield from (text for _, text in parse_qsl(parts.query))
+            yield from (text for part, text in parse_qsl(parts.query) if _OPTIONS.search(part))
         elif isinstance(value, str) and _OPTIONS.search(name):
             yield value
 

@@ -75,7 +75,7 @@ def test_an_error_is_one_line_without_advice_for_programmers() -> None:
 
 def test_options_that_are_keys() -> None:
     options = {
-        "api_base": "http://h/v1?token=t-0123456789",
+        "api_base": "http://h/v1?token=t-0123456789&api-version=2026-01-01",
         "headers": {"A": "Bearer b-0123456789"},
         "temperature": 1,
         "auth_token": "c-0123456789",

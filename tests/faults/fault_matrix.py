@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fault_cases
+import fault_mlflow_cases
+import fault_process_cases
 import fault_state_cases
 from fault_cases import Seen
 from fault_project import Project
@@ -12,10 +14,12 @@ from fault_project import Project
 from cascade.mlflow_store import store
 
 Case = Callable[[Project], Seen]
-CASES: tuple[Case, ...] = (*fault_cases.CASES, *fault_state_cases.CASES)
+CASES: tuple[Case, ...] = (
+    *fault_cases.CASES, *fault_process_cases.CASES, *fault_mlflow_cases.CASES, *fault_state_cases.CASES,
+)  # fmt: skip
 QUICK = (
     fault_cases.status_429_once, fault_cases.hang, fault_cases.gone_in_the_middle, fault_cases.wrong_key,
-    fault_cases.metric_nan, fault_cases.ctrl_c, fault_cases.ctrl_c_twice, fault_state_cases.disk_full,
+    fault_cases.metric_nan, fault_process_cases.ctrl_c, fault_process_cases.ctrl_c_twice, fault_state_cases.disk_full,
     fault_state_cases.journal_full, fault_state_cases.clock_between_runs, fault_state_cases.damaged_run,
     fault_state_cases.damaged_stage,
 )  # fmt: skip

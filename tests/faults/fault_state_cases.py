@@ -1,4 +1,4 @@
-"""The faults of what a run writes to: MLflow, disk, journal, ledger, weights, and the clock that orders it.
+"""The faults of the state folder: disk, journal, ledger, weights, and the clock that orders it.
 
 In the manner of `fault_cases`.
 """
@@ -7,113 +7,19 @@ import hashlib
 import json
 import os
 import signal
-import socket
 import sqlite3
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from fault_cases import ONE, WHOLE, Seen
+from fault_mlflow_cases import runs
 from fault_project import ROWS, Done, Project, Running, until
 
-from cascade.mlflow_store import store
 from cascade.testing import Reply
 
 RUN = ("run", "letters")
 LIMIT = 150_000
 """Bytes that a file may have where a disk is full: the ledger reaches it in the middle of a run."""
-
-
-def mlflow_down(project: Project) -> Seen:
-    """MLflow is down from the start"""
-    project.environ["MLFLOW_TRACKING_URI"] = "http://127.0.0.1:9"
-    done = project.run(*RUN)
-    assert "MLflow:  not sent yet; the next run sends it" in done.out
-    assert f"Journal: {project.journal.folder}" in done.out
-    _back(project, project.mlflow(), 2)
-    return Seen(done.line("warning: "), done.code, "everything, in the journal", "the next run sends both, by itself")
-
-
-def mlflow_down_in_the_middle(project: Project) -> Seen:
-    """MLflow goes down in the middle"""
-    return _gone_at(project, ROWS + 5)
-
-
-def mlflow_down_at_the_end(project: Project) -> Seen:
-    """MLflow goes down at the end"""
-    return _gone_at(project, WHOLE)
-
-
-def mlflow_down_for_a_while(project: Project) -> Seen:
-    """MLflow is down at the start and back before the end"""
-    uri, folder, away = _store(project)
-    _vanish(folder, away)
-    project.faults.at[WHOLE] = lambda: _return(folder, away)
-    done = project.run(*RUN)
-    assert _runs(uri) == 1
-    return Seen(
-        done.line("warning: "), done.code, "everything, in the journal", "the same run sends all of it when it ends"
-    )
-
-
-class Healthy(BaseHTTPRequestHandler):
-    """A MLflow that says it is well and answers nothing else."""
-
-    closed = threading.Event()
-
-    def do_GET(self) -> None:
-        if self.path != "/health":
-            self.closed.wait(60)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    do_POST = do_GET
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-def mlflow_hangs(project: Project) -> Seen:
-    """MLflow says it is well and hangs"""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Healthy)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    project.environ |= {
-        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{server.server_port}",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": "1",
-    }
-    try:
-        done = project.run(*RUN)
-    finally:
-        Healthy.closed.set()
-        server.shutdown()
-        server.server_close()
-    assert done.code == 0
-    _back(project, project.mlflow(), 2)
-    said = done.line("warning: ").partition("(Caused by")[0] + "…"
-    return Seen(
-        said,
-        done.code,
-        "everything, in the journal",
-        "a request is given up after 30 s (here 1), twice; the next run sends both",
-    )
-
-
-def mlflow_silent(project: Project) -> Seen:
-    """MLflow takes the connection and never answers"""
-    with socket.create_server(("127.0.0.1", 0)) as deaf:
-        project.environ["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        done = project.run(*RUN)
-    assert done.code == 0
-    _back(project, project.mlflow(), 2)
-    return Seen(
-        done.line("warning: "),
-        done.code,
-        "everything, in the journal",
-        "each attempt is given up after 5 s; the next run sends both",
-    )
 
 
 def disk_full(project: Project) -> Seen:
@@ -253,7 +159,7 @@ def damaged_behind(project: Project) -> Seen:
     assert project.run().code == 0
     uri = project.environ["MLFLOW_TRACKING_URI"] = project.mlflow()
     done = project.run(*RUN)
-    assert _runs(uri) == 2, "this run, and the one behind that is whole"
+    assert runs(uri) == 2, "this run, and the one behind that is whole"
     return Seen(done.line("warning: "), done.code, "all other runs, and every answer", "all others are sent")
 
 
@@ -324,57 +230,6 @@ def _goes_on(project: Project, questions: int) -> Done:
     return again
 
 
-def _gone_at(project: Project, number: int) -> Seen:
-    uri, folder, away = _store(project)
-    project.faults.at[number] = lambda: _vanish(folder, away)
-    done = project.run(*RUN)
-    assert done.code == 0
-    folder.unlink()
-    away.rename(folder)
-    assert _runs(uri, "completed") == 0, "it could not be sent in full"
-    _back(project, uri, 2)
-    return Seen(
-        done.line("warning: "),
-        done.code,
-        "everything, in the journal",
-        "the next run sends what is missing, and nothing twice",
-    )
-
-
-def _store(project: Project) -> tuple[str, Path, Path]:
-    uri = project.environ["MLFLOW_TRACKING_URI"] = project.mlflow()
-    return uri, project.folder / "store", project.folder / "store.away"
-
-
-def _vanish(folder: Path, away: Path) -> None:
-    folder.rename(away)
-    folder.write_text("not a folder")
-
-
-def _return(folder: Path, away: Path) -> None:
-    folder.unlink()
-    away.rename(folder)
-
-
-def _back(project: Project, uri: str, runs: int) -> None:
-    project.environ["MLFLOW_TRACKING_URI"] = uri
-    asked = len(project.asked)
-    again = project.run(*RUN)
-    assert (again.code, len(project.asked)) == (0, asked)
-    assert "warning" not in again.err
-    assert _runs(uri, "completed") == runs
-
-
-def _runs(uri: str, status: str = "") -> int:
-    """Cascades that MLflow shows."""
-    with store.reaching(uri, "could not be read", ""):
-        client = store.connect(uri)
-        found = client.search_runs(
-            [one.experiment_id for one in client.search_experiments()], "tags.`cascade.kind` = 'cascade'"
-        )
-    return sum(run.data.tags["cascade.status"].startswith(status) for run in found)
-
-
 def _checkpoint(file: Path) -> None:
     connection = sqlite3.connect(file)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -387,7 +242,6 @@ def _short(line: str) -> str:
 
 
 CASES: tuple[Callable[[Project], Seen], ...] = (
-    mlflow_down, mlflow_hangs, mlflow_down_in_the_middle, mlflow_down_at_the_end, mlflow_down_for_a_while, mlflow_silent, disk_full,
-    journal_full, no_state, clock_in_a_run, clock_between_runs, damaged_run, damaged_kinds, damaged_stage, damaged_behind,
-    damaged_ledger, damaged_answer, damaged_weights,
+    disk_full, journal_full, no_state, clock_in_a_run, clock_between_runs, damaged_run, damaged_kinds, damaged_stage,
+    damaged_behind, damaged_ledger, damaged_answer, damaged_weights,
 )  # fmt: skip
