@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install -qq --no-deps --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cascade test test-all lint ui bench
+.PHONY: help setup cascade test test-all lint ui bench faults
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,3 +53,6 @@ ui: setup ## Open MLflow on this project's runs: make ui [ARGS="--port 5001"].
 
 bench: setup ## Measure speeds, what tracking costs, and whether verdicts hold what they promise.
 	@set -e; for file in benchmarks/[!_]*.py; do echo "$$file"; $(BIN)/python $$file $(ARGS); done
+
+faults: setup ## Inject every fault and show what the user sees and what is kept; writes docs/faults.md.
+	@$(BIN)/python benchmarks/_fault_matrix.py

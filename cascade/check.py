@@ -17,6 +17,7 @@ from cascade.discover import signature, signature_parts, source_file
 from cascade.errors import DatasetError, ExperimentError
 from cascade.experiment import Experiment
 from cascade.lm.lms import LMs
+from cascade.redaction import told
 from cascade.settings import Settings
 
 
@@ -112,9 +113,7 @@ def build_program(experiment: Experiment) -> Any:
     try:
         program = experiment.program()
     except Exception as error:
-        raise ExperimentError(
-            f"program = {name} cannot be built without arguments: {type(error).__name__}: {error}."
-        ) from error
+        raise ExperimentError(f"program = {name} cannot be built without arguments: {told(error)}.") from error
     if not isinstance(program, dspy.Module) or not program.predictors():
         raise ExperimentError(f"program = {name} built {program!r}, which is no dspy.Module with a predictor.")
     return program

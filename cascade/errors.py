@@ -9,6 +9,7 @@
     ├── EvaluationFailed              too many examples failed to be worth a score
     ├── StageFailed                   an optimizer could not finish; the cascade goes on
     ├── LedgerError                   the ledger cannot be read or written
+    ├── JournalError                  the journal cannot be written; what was answered is kept
     ├── ModelError                    embedded weights are missing, damaged or cannot be trained
     ├── TrackingError                 MLflow could not be written or read
     └── Refused                       exit code 3: a gate said no
@@ -62,6 +63,10 @@ class StageFailed(CascadeError):
 
 class LedgerError(CascadeError):
     """The ledger is damaged, foreign or cannot be written."""
+
+
+class JournalError(CascadeError):
+    """The journal cannot be written, as on a full disk; the run can be gone on with."""
 
 
 class ModelError(CascadeError):

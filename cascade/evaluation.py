@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from cascade.dataset import Split
-from cascade.errors import CascadeError, EvaluationFailed
+from cascade.errors import CascadeError, EvaluationFailed, MetricError
 from cascade.metrics import Metric
+from cascade.redaction import told
 from cascade.spending import ROLLOUT, USAGE, Spent, Usage
 
 FAILURE_CAP = 0.5
@@ -175,11 +176,14 @@ def evaluate(
 
 @contextmanager
 def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
-    pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix="evaluate")
+    pool, wait = ThreadPoolExecutor(max(1, threads), thread_name_prefix="evaluate"), True
     try:
         yield pool
+    except KeyboardInterrupt:
+        wait = False
+        raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=wait, cancel_futures=True)
 
 
 def _averaged(draws: Sequence[Outcome]) -> Outcome:
@@ -217,11 +221,13 @@ def _one(program: Callable[..., Any], example: Any, id_: str, metric: Metric, ro
         found: dict[str, Any] = dict(
             predicted=_fields(prediction), score=score.value, feedback=score.feedback, parts=dict(score.parts)
         )
+    except MetricError as error:
+        raise MetricError(f"Example {id_!r}: {error}") from None
     except CascadeError:
         raise
     except Exception as error:
         seconds = time.perf_counter() - started
-        found = dict(error=_line(error), unparseable=isinstance(error, AdapterParseError))
+        found = dict(error=told(error), unparseable=isinstance(error, AdapterParseError))
     finally:
         USAGE.reset(token)
     return Outcome(
@@ -255,8 +261,3 @@ def _rest(row: Any, split: Split) -> dict[str, Any]:
 
 def _cell(fields: dict[str, Any]) -> Any:
     return next(iter(fields.values())) if len(fields) == 1 else fields
-
-
-def _line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:500]

@@ -18,12 +18,16 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
-from cascade.errors import CascadeError
+from pydantic import TypeAdapter, ValidationError
+
+from cascade.errors import CascadeError, JournalError
+from cascade.redaction import redacted
 
 Status = Literal["running", "completed", "plateau", "target", "budget", "interrupted", "failed"]
 ENDED: tuple[Status, ...] = ("completed", "plateau", "target", "budget", "failed")
@@ -139,11 +143,11 @@ class Journal:
     @property
     def run(self) -> RunRecord:
         """The run as it stands; raises `CascadeError` when the file is damaged."""
-        values = self._read("run.json")
-        if not isinstance(values, dict) or not {"id", "experiment"} <= set(values):
-            raise CascadeError(f"{self.folder / 'run.json'} is no run. Remove the folder {self.folder} to start over.")
-        known = {name: value for name, value in values.items() if name in RunRecord.__dataclass_fields__}
-        return RunRecord(**{**known, **{name: tuple(known.get(name, ())) for name in ("inputs", "outputs")}})
+        return cast(RunRecord, self._record(RunRecord, "run.json"))
+
+    def now(self) -> float:
+        """The time, in seconds since 1970; never before the run began."""
+        return max(time.time(), self.run.started)
 
     def write_run(self, record: RunRecord) -> None:
         """Replace `run.json`."""
@@ -161,7 +165,8 @@ class Journal:
 
     def stages(self) -> list[StageRecord]:
         """Records of the stages that ended, in order; raises `CascadeError` when one is damaged."""
-        found = [self._stage(f"{path.parent.name}/record.json") for path in self.folder.glob("*/record.json")]
+        names = [f"{path.parent.name}/record.json" for path in self.folder.glob("*/record.json")]
+        found = [cast(StageRecord, self._record(StageRecord, name)) for name in names]
         return sorted(found, key=lambda record: record.number)
 
     def write(self, name: str, value: Any) -> Path:
@@ -173,22 +178,33 @@ class Journal:
             text = "".join(json.dumps(row, default=str) + "\n" for row in value)
         else:
             text = json.dumps(value, indent=1, default=str) + "\n"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        text = redacted(text)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_text(text, "utf-8")
-        draft.replace(path)
+        with written(path):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                draft.write_text(text, "utf-8")
+                draft.replace(path)
+            except OSError:
+                draft.unlink(missing_ok=True)
+                raise
         return path
 
     def read(self, name: str) -> Any:
         """A JSON file of the folder, or None if it is not there."""
         return self._read(name) if (self.folder / name).exists() else None
 
-    def _stage(self, name: str) -> StageRecord:
+    def _record(self, kind: Any, name: str) -> Any:
         values = self._read(name)
-        if not isinstance(values, dict) or not {"number", "name", "lever", "status"} <= set(values):
-            raise CascadeError(f"{self.folder / name} is no stage. Remove the folder {self.folder} to start over.")
-        known = StageRecord.__dataclass_fields__
-        return StageRecord(**{name: value for name, value in values.items() if name in known})
+        try:
+            return _adapter(kind).validate_python(
+                {field: value for field, value in values.items() if field in kind.__dataclass_fields__}
+            )
+        except (ValidationError, AttributeError) as error:
+            what = "run" if kind is RunRecord else "stage"
+            raise CascadeError(
+                f"{self.folder / name} is no {what}{_where(error)}. Remove the folder {self.folder} to start over."
+            ) from None
 
     def _read(self, name: str) -> Any:
         path = self.folder / name
@@ -200,14 +216,32 @@ class Journal:
             ) from error
 
 
-def journals(home: Path, experiment: str) -> Iterator[Journal]:
-    """Journals of an experiment, newest first; damaged ones are passed over."""
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Say in one line that a file of the state cannot be written.
+
+    Raises:
+        JournalError: in place of an `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise JournalError(
+            f"{path} cannot be written: {error.strerror or error}. Free disk space, or make it writable, and run "
+            "again: what was answered is kept."
+        ) from error
+
+
+def journals(home: Path, experiment: str, warn: Callable[[str], None] = lambda _: None) -> Iterator[Journal]:
+    """Journals of an experiment, newest first; damaged ones are passed over, of which `warn` is told."""
     found: list[tuple[float, str, Journal]] = []
-    for path in (home / "runs" / experiment).glob("*/run.json"):
+    for path in sorted((home / "runs" / experiment).glob("*/run.json")):
         journal = Journal(path.parent)
-        with contextlib.suppress(CascadeError):
+        try:
             run = journal.run
             found.append((run.started, run.id, journal))
+        except CascadeError as error:
+            warn(f"run {journal.folder.name} is passed over: {error}")
     return (journal for _, _, journal in sorted(found, key=lambda entry: entry[:2], reverse=True))
 
 
@@ -228,6 +262,25 @@ def unfinished(home: Path) -> dict[str, float]:
             newest.setdefault(journal.run.signature, journal.run)
         found |= {f"{run.experiment} {run.id}": run.started for run in newest.values() if run.status not in ENDED}
     return found
+
+
+def next_start(home: Path, experiment: str) -> float:
+    """When a run begins that begins now: after all others, also where the clock was put back."""
+    latest = max((journal.run.started for journal in journals(home, experiment)), default=0.0)
+    now = time.time()
+    return now if now > latest else latest + 2**-16
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _where(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return ""
+    first = error.errors()[0]
+    return f" ({'.'.join(map(str, first['loc']))}: {first['msg']})"
 
 
 def new_id(now: float | None = None) -> str:

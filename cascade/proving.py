@@ -5,10 +5,11 @@ Invariant: every look is written down before it is taken, and a result says whic
 
 import dataclasses
 from pathlib import Path
+from typing import TextIO
 
 from cascade.comparison import compare
 from cascade.decision import proven
-from cascade.journal import Journal
+from cascade.journal import Journal, written
 from cascade.recording import test_metrics, test_outcomes
 from cascade.result import StageResult, Test
 from cascade.session import Session
@@ -46,11 +47,15 @@ def _note_on_stages(journal: Journal, test: Test, best: StageResult) -> None:
             journal.write_stage(dataclasses.replace(record, test_metrics=own))
 
 
+def _appended(path: Path) -> TextIO:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("a+", encoding="utf-8")
+
+
 def _count_look(path: Path, journal: Journal) -> int:
     """Write down that this run looks at the split; returns how many runs have."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     entry = f"{journal.run.experiment} {journal.run.id}"
-    with path.open("a+", encoding="utf-8") as file:
+    with written(path), _appended(path) as file:
         file.seek(0)
         runs = file.read().splitlines()
         if entry not in runs:

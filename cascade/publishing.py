@@ -6,7 +6,7 @@ Invariant: one publication at a time; what the tracker refuses is a warning, and
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from cascade.errors import TrackingError
+from cascade.errors import CascadeError, TrackingError
 from cascade.journal import Journal, Tracker
 
 
@@ -16,7 +16,7 @@ class Publisher:
     Args:
         tracker: None publishes nothing.
         warn: told once of each new reason why the tracker refuses.
-        behind: earlier runs, of which the tracker may have missed something.
+        behind: earlier runs, newest first, of which the tracker may have missed something.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class Publisher:
         self._tracker = tracker
         self._journal = journal
         self._warn = warn
-        self._behind = list(behind)
+        self._behind = list(reversed(behind))
         self._warned: set[str] = set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publish")
         self._latest: Future[None] | None = None
@@ -35,19 +35,24 @@ class Publisher:
         if self._tracker and (self._latest is None or self._latest.running() or self._latest.done()):
             self._latest = self._thread.submit(self._send, self._tracker)
 
-    def close(self) -> None:
-        """Publish the end and wait for it."""
-        if self._tracker:
+    def close(self, *, wait: bool = True) -> None:
+        """Publish the end and wait for it; without `wait`, leave it to the next run."""
+        if self._tracker and wait:
             self._thread.submit(self._send, self._tracker)
-        self._thread.shutdown(wait=True)
+        self._thread.shutdown(wait=wait, cancel_futures=not wait)
 
     def _send(self, tracker: Tracker) -> None:
+        if self._told(lambda: tracker.publish(self._journal)):
+            while self._behind and self._told(lambda: tracker.catch_up([self._behind[0]])):
+                self._behind.pop(0)
+
+    def _told(self, send: Callable[[], object]) -> bool:
+        """Whether the tracker could be reached; what it refuses is said, once."""
         try:
-            tracker.publish(self._journal)
-            if self._behind:
-                tracker.catch_up(self._behind)
-                self._behind = []
-        except TrackingError as error:
+            send()
+        except CascadeError as error:
             if str(error) not in self._warned:
                 self._warned.add(str(error))
                 self._warn(str(error))
+            return not isinstance(error, TrackingError)
+        return True

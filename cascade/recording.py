@@ -22,16 +22,16 @@ from cascade.spending import Spent
 from cascade.stage import Candidate
 
 
-def begin_journal(prepared: Prepared) -> Journal:
-    """A journal of a run that begins now, with the program's source as it is now and the groups of its examples."""
-    journal = Journal.create(prepared.settings.home, run_record(prepared))
+def begin_journal(prepared: Prepared, started: float) -> Journal:
+    """A journal of a run that begins, with the program's source as it is now and the groups of its examples."""
+    journal = Journal.create(prepared.settings.home, run_record(prepared, started))
     journal.write("source.py", source_file(prepared.experiment).read_text("utf-8"))
     journal.write("groups.json", groups(prepared.data))
     return journal
 
 
-def run_record(prepared: Prepared) -> RunRecord:
-    """The record of a run that begins now."""
+def run_record(prepared: Prepared, started: float) -> RunRecord:
+    """The record of a run that begins; `started` in seconds since 1970."""
     experiment, data = prepared.experiment, prepared.data
     splits = {
         split.name: {
@@ -43,7 +43,7 @@ def run_record(prepared: Prepared) -> RunRecord:
         for split in data
     }
     return RunRecord(
-        id=new_id(),
+        id=new_id(started),
         experiment=prepared.name,
         hypothesis=experiment.hypothesis,
         signature=prepared.signature,
@@ -56,7 +56,7 @@ def run_record(prepared: Prepared) -> RunRecord:
         lms=prepared.settings.describe(),
         params=prepared.params(),
         git_sha=prepared.git_sha,
-        started=time.time(),
+        started=started,
     )
 
 
@@ -95,7 +95,7 @@ def write_stage(  # noqa: PLR0913 - a stage's files come from all of these
         lms=dict(result.taken.lms) if result.taken else {},
         serving=result.dev.per_example.to_json() if result.dev else {},
         started=started or time.time(),
-        ended=time.time(),
+        ended=max(time.time(), started or 0.0),
     )
     journal.write_stage(record)
     return record

@@ -18,11 +18,11 @@ from typing import Any
 from cascade.check import Prepared, build_program
 from cascade.comparison import Verdict, compare, corrected, score_interval
 from cascade.decision import Ahead, Evidence, Kept, Next, Standing, decide
-from cascade.errors import BudgetSpent, CascadeError, Interrupted
+from cascade.errors import BudgetSpent, CascadeError, Interrupted, JournalError
 from cascade.evaluation import Evaluation
 from cascade.experiment import Stage
 from cascade.headroom import look
-from cascade.journal import Status, Tracker, interrupted
+from cascade.journal import Status, Tracker, interrupted, next_start
 from cascade.lm.gateway import installed
 from cascade.program import snapshot
 from cascade.progress import Progress, Silent
@@ -57,8 +57,9 @@ def execute(
     home, progress = prepared.settings.home, progress or Silent()
     with alone(home / "locks" / f"{prepared.name}.lock", prepared.name):
         earlier = None if new else interrupted(home, prepared.name, prepared.signature)
-        with open_ledger(prepared.settings, earlier.run.started if earlier else time.time(), progress) as ledger:
-            session = begin(prepared, earlier or begin_journal(prepared), ledger, tracker, progress, fresh)
+        started = earlier.run.started if earlier else next_start(home, prepared.name)
+        with open_ledger(prepared.settings, started, progress) as ledger:
+            session = begin(prepared, earlier or begin_journal(prepared, started), ledger, tracker, progress, fresh)
             progress.begin(prepared, session.journal, session.meter, resumed=earlier is not None)
             if sentence := prepared.about_draws:
                 progress.tell(sentence)
@@ -68,21 +69,23 @@ def execute(
 def _guarded(session: Session) -> Result:
     """Run with everything in place, and leave a journal that says how it ended."""
     gateway = session.gateway
-    try:
-        with interruptible(session.meter), installed(gateway), session.configured():
-            session.publisher.publish()
-            return _cascade(session)
-    except BaseException as error:
-        reason, stopped = gateway.failure or error, isinstance(error, Interrupted | KeyboardInterrupt)
-        ended: Status = "interrupted" if gateway.failure or stopped else "failed"
-        with suppress(OSError):  # such as a full disk, which is then the reason
-            session.journal.update(status=ended, ended=time.time(), summary=f"{ended}: {reason}")
-        if gateway.failure:
-            raise gateway.failure from None
-        raise
-    finally:
-        session.prepared.lms.close()
-        session.publisher.close()
+    with interruptible(session.meter, session.progress.tell):
+        try:
+            with installed(gateway), session.configured():
+                session.publisher.publish()
+                return _cascade(session)
+        except BaseException as error:
+            stopped = isinstance(error, Interrupted | KeyboardInterrupt | JournalError)
+            ended: Status = "interrupted" if gateway.failure or stopped else "failed"
+            reason = gateway.failure or str(error) or "stopped at once"
+            with suppress(CascadeError):  # on a full disk, who reads the journal sees that the process is gone
+                session.journal.update(status=ended, ended=session.journal.now(), summary=f"{ended}: {reason}")
+            if gateway.failure:
+                raise gateway.failure from None
+            raise
+        finally:
+            session.prepared.lms.close()
+            session.publisher.close(wait=not session.meter.abandoned)
 
 
 @dataclass(frozen=True)
@@ -261,7 +264,7 @@ def _finish(session: Session, status: str, best: StageResult) -> Result:
     session.journal.write("decisions.json", decisions(session.results))
     record = session.journal.update(
         status=status,
-        ended=time.time(),
+        ended=session.journal.now(),
         best_stage=best.name,
         proven=test.proven if test else None,
         summary=text,

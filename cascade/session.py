@@ -8,7 +8,7 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from cascade.dataset import Split
 from cascade.errors import CascadeError
 from cascade.evaluation import Evaluation, Outcome, evaluate
 from cascade.experiment import Stage
-from cascade.journal import Journal, Tracker, journals, unfinished
+from cascade.journal import Journal, Tracker, journals, unfinished, written
 from cascade.lm.gateway import Gateway
 from cascade.lm.ledger import Keeping, Ledger
 from cascade.lm.meter import Meter
@@ -34,6 +34,7 @@ from cascade.spending import Spent
 from cascade.stage import Workshop
 
 _MANY = 1_000_000
+STOPPING = "Stopping: what is in flight is waited for and saved. Ctrl-C again stops at once."
 
 
 @dataclass
@@ -87,6 +88,9 @@ class Session:
         done = evaluate(
             program, split, experiment.metric, threads=lms.threads, repeats=experiment.repeats, on_outcome=tick
         )
+        if broken := next((outcome for outcome in done.outcomes if outcome.error), None):
+            count = f"{done.failures} of {len(split)} examples of {split.name!r} failed and score 0"
+            self.progress.tell(f"{name}: {count}. The first, {broken.id!r}: {broken.error[:200]}")
         self.calls_a_run = max(self.calls_a_run, most_calls(done, self.prepared.program))
         return done
 
@@ -155,7 +159,7 @@ def begin(
     meter = Meter(prepared.experiment.budget, before=Spent.from_json(record.spent) if record.spent else None)
     salt = f"fresh {record.id}" if record.fresh else ""
     gateway = Gateway(ledger, meter, prepared.lms.identity, salt=salt, warn=progress.warn)
-    behind = [other for other in journals(home, prepared.name) if other.folder != journal.folder]
+    behind = [other for other in journals(home, prepared.name, progress.warn) if other.folder != journal.folder]
     session = Session(prepared, journal, gateway, Publisher(tracker, journal, progress.warn, behind=behind), progress)
     session.spent_by_stage = {name: Spent.from_json(spent) for name, spent in record.spent_by_stage.items()}
     return session
@@ -166,10 +170,12 @@ def alone(path: Path, name: str) -> Iterator[None]:
     """Hold the experiment's lock; the kernel frees it when the process dies.
 
     Raises:
-        CascadeError: another process holds it.
+        CascadeError: another process holds it, or it cannot be made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with path.open("r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -178,16 +184,19 @@ def alone(path: Path, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def interruptible(meter: Meter) -> Iterator[None]:
-    """Ctrl-C and SIGTERM: once, finish what is in flight and save; twice, stop at once."""
+def interruptible(meter: Meter, tell: Callable[[str], None]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM: once, finish what is in flight and save, and `tell` so; twice, stop at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(_number: int, _frame: Any) -> None:
         if meter.interrupted:
+            meter.abandon()
             raise KeyboardInterrupt
         meter.interrupt("interrupted; run again to go on")
+        # Not here: the main thread may be in the middle of printing.
+        threading.Thread(target=tell, args=(STOPPING,), daemon=True).start()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

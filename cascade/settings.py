@@ -1,9 +1,10 @@
 """What is read from outside: `[tool.cascade]` in pyproject.toml, overridden by `CASCADE_<NAME>`.
 
-Invariant: this is the only module that reads the environment, and settings never hold a key. An LM is a
+Invariant: what is set in the environment is read here, and settings never hold a key. An LM is a
 name for a model string and options; its key stays in the environment, where the provider's client finds it.
 """
 
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -51,6 +52,12 @@ class LMSpec:
                 f"{place} has cache = {options['cache']!r}: its calls would go past the ledger and the budget. Remove "
                 "it; `cascade run NAME --fresh` pays for every answer again."
             )
+        timeout = options.get("timeout", 1)
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
+            raise SettingsError(f"{place} has timeout = {timeout!r}. Write seconds, a number above 0, such as 60.")
+        retries = options.get("num_retries", 0)
+        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+            raise SettingsError(f"{place} has num_retries = {retries!r}. Write a whole number from 0.")
         if "api_key" in options:
             raise SettingsError(
                 f"{place} holds an api_key. Keys are never written into settings: remove it and set the "

@@ -25,6 +25,7 @@ from cascade.lm.lms import LMs
 from cascade.metrics import Metric, for_optimizer
 from cascade.optimizers import BootstrapFinetune
 from cascade.program import Snapshot, predictor_lms, restore, snapshot, thawed
+from cascade.redaction import Redacting, redacted, told
 
 VALIDATION_SHARE = 0.3
 """Of train, carved out for optimizers that take a validation set."""
@@ -93,9 +94,7 @@ def optimize(stage: Stage, incumbent: Any, workshop: Workshop, bench: Bench | No
     except CascadeError as error:
         raise StageFailed(f"Stage {stage.name!r}: {error}") from error
     except Exception as error:
-        raise StageFailed(
-            f"Stage {stage.name!r}: {type(error).__name__}: {' '.join(str(error).split())[:500]}"
-        ) from error
+        raise StageFailed(f"Stage {stage.name!r}: {told(error)}") from error
 
 
 def build(stage: Stage, supplies: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -135,8 +134,8 @@ def _refuse_half_done(result: Any, errors: list[str]) -> None:
 
 def _reason(errors: list[str]) -> str:
     """The sentence in which `BetterTogether` logs which step failed and why, without colours."""
-    told = [line for line in errors if "failed with error" in line]
-    return re.sub(r"\x1b\[\d+m", "", told[-1]) if told else "A nested optimizer failed."
+    failed = [line for line in errors if "failed with error" in line]
+    return redacted(re.sub(r"\x1b\[\d+m", "", failed[-1])) if failed else "A nested optimizer failed."
 
 
 def best_so_far(bench: Bench, incumbent: Any, workshop: Workshop) -> Any:
@@ -260,7 +259,9 @@ def _printing_to(log: Path) -> Iterator[list[str]]:
     logger.addHandler(handler)
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with log.open("a", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
-            yield errors
+        with log.open("a", encoding="utf-8") as file:
+            clean: Any = Redacting(file, lossy=True)
+            with redirect_stdout(clean), redirect_stderr(clean):
+                yield errors
     finally:
         logger.removeHandler(handler)

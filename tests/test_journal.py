@@ -2,14 +2,26 @@
 
 import dataclasses
 import json
+import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cascade.errors import CascadeError
-from cascade.journal import ENDED, Journal, RunRecord, StageRecord, interrupted, journals, new_id, unfinished
+from cascade.errors import CascadeError, JournalError
+from cascade.journal import (
+    ENDED,
+    Journal,
+    RunRecord,
+    StageRecord,
+    interrupted,
+    journals,
+    new_id,
+    next_start,
+    unfinished,
+)
 
 
 def record(id_: str = "20260101-000000-aaaa", **changes: Any) -> RunRecord:
@@ -140,3 +152,36 @@ def test_runs_that_are_not_over_are_those_that_could_be_gone_on_with(
     found = unfinished(tmp_path)
     assert sorted(found) == left
     assert all(found[name] == float(name.split()[1]) for name in left)
+
+
+def test_a_damaged_journal_is_told(tmp_path: Path) -> None:
+    damaged = Journal.create(tmp_path, record(started=9.0))
+    (damaged.folder / "run.json").write_text('{"id": "x", "experiment": "qa", "started": "yesterday"}')
+    warned: list[str] = []
+    assert list(journals(tmp_path, "qa", warned.append)) == []
+    (sentence,) = warned
+    assert sentence.startswith(f"run {damaged.folder.name} is passed over: ")
+    assert "run.json is no run (started: Input should be a valid number" in sentence
+
+
+def test_a_run_begins_after_all_others_whatever_the_clock_says(tmp_path: Path) -> None:
+    before = time.time()
+    assert next_start(tmp_path, "qa") >= before
+    late = before + 86_400
+    Journal.create(tmp_path, record(new_id(late), started=late))
+    started = next_start(tmp_path, "qa")
+    assert started > late
+    assert new_id(started) > new_id(late)
+    assert Journal.create(tmp_path, record(new_id(started), started=started)).now() == started
+
+
+def test_what_cannot_be_written_is_one_line_and_leaves_no_draft(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path, record())
+    (journal.folder / "a").write_text("not a folder")
+    with pytest.raises(JournalError, match=r"a/b\.json cannot be written: Not a directory\. Free disk space") as caught:
+        journal.write("a/b.json", {})
+    assert "\n" not in str(caught.value)
+    (journal.folder / f".c.json.{os.getpid()}").symlink_to("/dev/full")
+    with pytest.raises(JournalError, match="No space left on device"):
+        journal.write("c.json", {"x": 1})
+    assert sorted(path.name for path in journal.folder.iterdir()) == ["a", "run.json"]

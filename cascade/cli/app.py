@@ -4,10 +4,12 @@ Invariant: whatever goes wrong, a person reads one line on stderr and a script r
 shown only to who asked for it with `--debug`.
 """
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +22,7 @@ from cascade.cli.run import run
 from cascade.cli.show import show
 from cascade.cli.ui import ui
 from cascade.errors import CascadeError, Interrupted
+from cascade.redaction import Redacting, told
 
 DEBUG = "--debug"
 INTERRUPTED = 130
@@ -52,26 +55,42 @@ def main(argv: Sequence[str] | None = None, *, parts: Parts | None = None) -> in
         parts: what commands are put together from; tests give scripted LMs.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    out: Any = Redacting(sys.stdout)
+    err: Any = Redacting(sys.stderr)
+    with redirect_stdout(out), redirect_stderr(err):
+        code, at_once = _run(words, parts or Parts())
+    if at_once and argv is None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # Python would wait for threads that wait for a model
+    return code
+
+
+def _run(words: list[str], parts: Parts) -> tuple[int, bool]:
+    """The exit code, and whether the process must not wait for what is in flight."""
     debug = DEBUG in words
     try:
-        app([word for word in words if word != DEBUG], prog_name="cascade", obj=parts or Parts())
+        app([word for word in words if word != DEBUG], prog_name="cascade", obj=parts)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        return _interrupted() if code == INTERRUPTED else code
-    except (Interrupted, KeyboardInterrupt):
-        return _interrupted()
+        return (_interrupted(), True) if code == INTERRUPTED else (code, False)
+    except Interrupted:
+        return _interrupted(), False
+    except KeyboardInterrupt:
+        return _interrupted(), True
     except Exception as error:
         if debug:
             traceback.print_exc()
-        return _failed(error)
-    return 0
+        return _failed(error), False
+    return 0, False
 
 
 def _failed(error: Exception) -> int:
     if isinstance(error, CascadeError):
         _say(str(error))
         return error.exit_code
-    _say(f"{type(error).__name__}: {str(error) or 'no message'}. Run again with {DEBUG} for the traceback.")
+    said = told(error) if str(error) else f"{type(error).__name__}: no message"
+    _say(f"{said}. Run again with {DEBUG} for the traceback.")
     return 1
 
 

@@ -3,11 +3,11 @@
 Invariant: nothing is asked of MLflow; what is shown was found in `experiments/` and in the local journals.
 """
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from cascade.cli.parts import Json, experiment_named, print_json, stdout_kept
+from cascade.cli.tables import print_warning
 from cascade.errors import CascadeError
 
 
@@ -51,8 +51,8 @@ def _last_run(home: Path, name: str) -> dict[str, Any] | None:
     from cascade.journal import journals
     from cascade.report.reading import best_stage, status
 
-    for journal in journals(home, name):
-        with suppress(CascadeError):
+    for journal in journals(home, name, print_warning):
+        try:
             run, best = journal.run, best_stage(journal.stages())
             return {
                 "id": run.id,
@@ -62,6 +62,8 @@ def _last_run(home: Path, name: str) -> dict[str, Any] | None:
                 "test_score": run.metrics.get("test_score"),
                 "proven": run.proven,
             }
+        except CascadeError as error:
+            print_warning(f"run {journal.folder.name} is passed over: {error}")
     return None
 
 

@@ -27,7 +27,7 @@ from cascade.spending import ROLLOUT, USAGE
 
 PATIENCE = 300.0
 """Seconds after which a question is asked although somebody else, who is alive, is still asking it."""
-_SECRET_OR_TRANSIENT = frozenset(("api_key", "_fn_identifier", "extra_headers", "headers"))
+_SECRET_OR_TRANSIENT = frozenset(("api_key", "_fn_identifier", "extra_headers", "headers", "timeout", "num_retries"))
 _PLAIN = frozenset((str, int, float, bool, list, type(None)))
 
 
@@ -62,7 +62,7 @@ class Gateway(Cache):  # type: ignore[misc]
         self._warn = warn
 
     def cache_key(self, request: dict[str, Any], ignored_args_for_cache_key: list[str] | None = None) -> str:
-        """Hash of the request, its endpoint and the model's identity; never of a key or a header."""
+        """Hash of the request, its endpoint and the model's identity; never of a key, a header or a time-out."""
         del ignored_args_for_cache_key
         shown = {
             name: value if type(value) in _PLAIN else _transform_value(value)
@@ -204,7 +204,7 @@ def installed(gateway: Gateway) -> Iterator[Gateway]:
         with dspy.context(**context):
             yield gateway
     finally:
-        gateway.door.close()
+        gateway.door.close(0.0 if gateway.meter.abandoned else 10.0)
         gateway.meter.drain(10.0)
         dspy.cache, gateway.seated = before, False
 

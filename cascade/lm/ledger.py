@@ -22,6 +22,7 @@ from cascade.lm.answers import COLUMNS, Answer, from_row, to_blob
 from cascade.lm.claims import Claims
 from cascade.lm.commits import GroupCommit
 from cascade.lm.ledger_file import ROW, connect, explained, is_damage, make
+from cascade.redaction import redacted
 
 _FIND = f"SELECT used, {', '.join(COLUMNS)} FROM calls WHERE key = ?"
 _NOTE_USE = "UPDATE calls SET used = ? WHERE key IN (SELECT value FROM json_each(?))"
@@ -162,10 +163,10 @@ class Ledger:
         return answer
 
     def add(self, key: str, answer: Answer, *, model: str, role: str) -> None:
-        """Commit an answer, in place of one that was there."""
+        """Commit an answer, in place of one that was there; a key that a model repeats is not written."""
         now = max(time.time(), self.keeping.began)  # a clock that was put back makes no answer look old
         row = (key, model, role, answer.kind, answer.input_tokens, answer.output_tokens, answer.cost_usd,
-               answer.seconds, now, now, to_blob(answer.record))  # fmt: skip
+               answer.seconds, now, now, redacted(to_blob(answer.record).decode()).encode())  # fmt: skip
         self._commit(row)
 
     def __len__(self) -> int:

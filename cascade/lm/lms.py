@@ -14,7 +14,13 @@ import dspy
 from cascade.errors import ModelError, SettingsError
 from cascade.lm.call import RoleCallback
 from cascade.lm.meter import Meter
+from cascade.redaction import hide, secrets_of
 from cascade.settings import EMBEDDED, LMSpec, Settings
+
+TIMEOUT, RETRIES = 180.0, 3
+"""For remote models, unless an LM's options say otherwise: seconds without a byte of the answer, and how often a call
+that ended by that, by a 429 or by a 5xx is sent again, after 1, 2 and 4 seconds or as `Retry-After` says. DSPy's own
+time-out is 600 seconds or, through LiteLLM, 6000."""
 
 
 class LMs(Mapping[str, Any]):
@@ -116,6 +122,7 @@ class LMs(Mapping[str, Any]):
 
     def _make(self, spec: LMSpec, role: str) -> Any:
         callbacks = [RoleCallback(role)]
+        hide(secrets_of(spec.options))
         if spec.embedded:
             from cascade.lm.embedded import embedded_lm
 
@@ -125,7 +132,7 @@ class LMs(Mapping[str, Any]):
                 raise SettingsError(f"LM {role!r}: {error}") from None
             return embedded_lm(spec.model, self.engine, self.provider, callbacks=callbacks, **spec.options)
         _refuse_uncallable(spec, role)
-        return dspy.LM(spec.model, callbacks=callbacks, **spec.options)
+        return dspy.LM(spec.model, callbacks=callbacks, **{"timeout": TIMEOUT, "num_retries": RETRIES, **spec.options})
 
 
 def _price_known(model: str) -> bool:

@@ -47,6 +47,7 @@ class Meter:
         self._capped = any(cap is not None for cap in (budget.lm_calls, budget.tokens, budget.usd, budget.minutes))
         self._held = Spent()
         self._draining = 0
+        self.abandoned = False
         self._in_flight = 0
         self._refusal: Stop | None = None
         self._clock = clock
@@ -114,6 +115,12 @@ class Meter:
         with self._changed:
             self._refusal = Interrupted(reason)
 
+    def abandon(self) -> None:
+        """Wait for nothing any more: what is in flight is given up."""
+        with self._changed:
+            self.abandoned = True
+            self._changed.notify_all()
+
     @property
     def interrupted(self) -> bool:
         """Whether `interrupt` was called."""
@@ -157,10 +164,10 @@ class Meter:
                     hold.refusal, self._refusal = self._refusal, None
 
     def drain(self, seconds: float = 30.0) -> None:
-        """Wait until nothing is in flight, at most `seconds`."""
+        """Wait until nothing is in flight or it is given up, at most `seconds`."""
         with self._changed:
             self._draining += 1
-            self._changed.wait_for(lambda: self._in_flight <= 0, timeout=seconds)
+            self._changed.wait_for(lambda: self._in_flight <= 0 or self.abandoned, timeout=seconds)
             self._draining -= 1
 
     def _total(self, seconds: float = 0.0) -> Spent:

@@ -26,9 +26,15 @@ from cascade.lm.lms import LMs
 from cascade.mlflow_store.models import CONFIG, STATE
 from cascade.mlflow_store.store import connect, reaching
 from cascade.program import Snapshot, restore
+from cascade.redaction import told
 from cascade.settings import LMSpec, Settings, load_settings
 
 MakeLMs = Callable[[Settings], LMs]
+_FIELDS = {
+    "factory": str, "source": str, "inputs": list, "outputs": list, "settings": dict, "predictors": dict, "lms": dict,
+    "weights": dict,
+}  # fmt: skip
+_AGAIN = "Log the program again, or remove the folder to fetch it once more."
 _URI = re.compile(r"models:/+(?:(?P<id>m-[0-9a-f]{32})|(?P<name>[^@/]+)(?:@(?P<alias>[^@/]+)|/(?P<version>\d+)))/?")
 
 
@@ -92,13 +98,53 @@ def load_program(model_uri: str, settings: Settings | None = None, *, lms: MakeL
 
 def rebuild(folder: Path, settings: Settings | None = None, *, lms: MakeLMs = LMs) -> Program:
     """A program from the files of a model; see `load_program`."""
-    config = json.loads((folder / CONFIG).read_text("utf-8"))
+    config = _config(folder)
     made = lms(_as_judged(settings or load_settings(), config))
     for model, name in config["weights"].items():
         _install(model, folder / name, made.models)
     factory = _factory(folder / config["source"], config["factory"])
-    state = json.loads((folder / STATE).read_text("utf-8"))
-    return Program(restore(factory, Snapshot(state, config["predictors"]), made.by_model), made, config)
+    taken = Snapshot(_state(folder, factory()), config["predictors"])
+    try:
+        module = restore(factory, taken, made.by_model)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise TrackingError(f"{folder / STATE} does not fit the program: {told(error)}. {_AGAIN}") from error
+    return Program(module, made, config)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """A model's config; it names files of its own folder only."""
+    config = _read(folder / CONFIG)
+    if missing := [name for name, kind in _FIELDS.items() if not isinstance(config.get(name), kind)]:
+        raise TrackingError(f"{folder / CONFIG} is damaged: {missing[0]!r} is missing or of another kind. {_AGAIN}")
+    for name in (config["source"], *config["weights"].values()):
+        if not isinstance(name, str) or Path(name).name != name or not (folder / name).suffix:
+            raise TrackingError(f"{folder / CONFIG} is damaged: {name!r} is no file of the model. {_AGAIN}")
+    return config
+
+
+def _state(folder: Path, program: Any) -> dict[str, Any]:
+    """A model's state, as far as `program` has such fields, and without LMs.
+
+    DSPy sets every field that it finds, and builds the LMs that it finds: one that was added could send the key
+    elsewhere.
+    """
+    state = _read(folder / STATE)
+    own = {name: parameter.dump_state() for name, parameter in program.named_parameters()}
+    return {
+        name: {field: None if field == "lm" else value for field, value in part.items() if field in own[name]}
+        for name, part in state.items()
+        if name in own and isinstance(part, dict)
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise TrackingError(f"{path} is damaged: {told(error)}. {_AGAIN}") from None
+    if not isinstance(value, dict):
+        raise TrackingError(f"{path} is damaged: it holds no object. {_AGAIN}")
+    return value
 
 
 def _model_id(client: Any, uri: str) -> str:
@@ -133,12 +179,12 @@ def _download(client: Any, model_id: str, settings: Settings) -> Path:
     if not folder.exists():
         draft = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
         fetch(CONFIG, str(draft))
-        for name in (STATE, json.loads((draft / CONFIG).read_text("utf-8"))["source"]):
+        for name in (STATE, _config(draft)["source"]):
             fetch(name, str(draft))
         with contextlib.suppress(OSError):
             draft.rename(folder)
         shutil.rmtree(draft, ignore_errors=True)
-    weights, models = json.loads((folder / CONFIG).read_text("utf-8"))["weights"], LMs(settings).models
+    weights, models = _config(folder)["weights"], LMs(settings).models
     for model in [model for model in weights if not _stored(models, model)]:
         with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as scratch:
             fetch(weights[model], scratch)
@@ -166,6 +212,8 @@ def _factory(source: Path, name: str) -> Callable[[], Any]:
         factory: Callable[[], Any] = attrgetter(name)(found)
     except AttributeError:
         raise ExperimentError(f"{source} defines no {name!r}, the factory of the program.") from None
+    if not callable(factory) or getattr(factory, "__module__", module) != module:
+        raise ExperimentError(f"{name!r} is no factory that {source} defines.")
     return factory
 
 

@@ -19,10 +19,11 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from cascade.errors import ModelError, TrackingError
+from cascade.redaction import redacted
 
 ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_UV_AUTO_DETECT": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -59,7 +60,7 @@ def reaching(uri: str, doing: str, consequence: str) -> Iterator[None]:
     except (TrackingError, ModelError):
         raise
     except Exception as error:
-        reason = redact(" ".join(str(error).split()) or type(error).__name__)[:300].rstrip(".")
+        reason = redact(redacted(" ".join(str(error).split())) or type(error).__name__)[:300].rstrip(".")
         raise TrackingError(f"MLflow at {redact(uri)!r} {doing}: {reason}. {consequence}") from error
 
 
@@ -121,7 +122,12 @@ def _knock(uri: str) -> None:
     if uri.startswith(("http://", "https://")):
         import requests
 
-        requests.get(f"{uri.rstrip('/')}/health", timeout=PATIENCE)
+        try:
+            requests.get(f"{uri.rstrip('/')}/health", timeout=PATIENCE)
+        except requests.Timeout:
+            raise ConnectionError(f"it did not answer within {PATIENCE:g} s") from None
+        except requests.ConnectionError:
+            raise ConnectionError("no server answers there") from None
     elif path := sqlite_path(uri):
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE)) as connection:

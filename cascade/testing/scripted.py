@@ -52,8 +52,8 @@ class ScriptedEngine:
             time.sleep(self.latency)
         texts = [message.text or "" for message in request.messages]
         system = request.system if isinstance(request.system, str) else "".join(p.text for p in request.system or ())
-        fields = self.answer(request.model, _fields(texts[-1]), sum(m.role == "assistant" for m in request.messages))
-        text = fields if isinstance(fields, str) else _formatted(fields, _output_fields(system))
+        told = self.answer(request.model, fields(texts[-1]), sum(m.role == "assistant" for m in request.messages))
+        text = told if isinstance(told, str) else formatted(told, output_fields(system))
         with self._lock:
             self.requests.append(hashlib.sha256("\0".join([request.model, system, *texts]).encode()).hexdigest())
         return Response(
@@ -182,23 +182,26 @@ class ScriptedLMs(LMs):
         )
 
 
-def _formatted(fields: Mapping[str, str], wanted: list[str]) -> str:
+def formatted(fields: Mapping[str, str], wanted: list[str]) -> str:
+    """An answer in the chat format."""
     answered = {name: fields.get(name, f"some {name}") for name in wanted} if wanted else dict(fields)
     lines = [f"[[ ## {name} ## ]]\n{value}" for name, value in answered.items()]
     return "\n\n".join([*lines, "[[ ## completed ## ]]"])
 
 
-def _fields(message: str) -> dict[str, str]:
-    fields: dict[str, str] = {}
+def fields(message: str) -> dict[str, str]:
+    """Input fields of a message in the chat format."""
+    found: dict[str, str] = {}
     name = ""
     for line in message.splitlines():
         if line.startswith("[[ ## ") and line.rstrip().endswith(" ## ]]"):
             name = line.strip()[6:-6]
         elif name:
-            fields[name] = f"{fields[name]}\n{line}" if name in fields else line
-    return {name: value.split("\n\nRespond with")[0].strip() for name, value in fields.items()}
+            found[name] = f"{found[name]}\n{line}" if name in found else line
+    return {name: value.split("\n\nRespond with")[0].strip() for name, value in found.items()}
 
 
-def _output_fields(system: str) -> list[str]:
+def output_fields(system: str) -> list[str]:
+    """Names of the output fields that a system prompt asks for."""
     block = system.partition("Your output fields are:")[2].partition("All interactions")[0]
     return [line.split("`")[1] for line in block.splitlines() if line[:1].isdigit() and line.count("`") >= 2]

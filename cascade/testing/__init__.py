@@ -1,0 +1,10 @@
+"""Fakes for tests, yours and ours: a language model that answers by rule, in the process or behind a connection, and a
+trainer that trains nothing real.
+"""
+
+from cascade.testing.endpoint import Reply, ScriptedEndpoint
+from cascade.testing.scripted import Answerer, AsyncScriptedEngine, ScriptedEngine, ScriptedLMs, ScriptedProvider
+
+__all__ = [
+    "Answerer", "AsyncScriptedEngine", "Reply", "ScriptedEndpoint", "ScriptedEngine", "ScriptedLMs", "ScriptedProvider",
+]  # fmt: skip
