@@ -23,7 +23,8 @@ class Effort:
     """How much is simulated.
 
     Args:
-        samples: comparisons of a world and size; cascades and looks at power get a fifth of it.
+        samples: comparisons of a world and size; cascades get a fifth of it, power a tenth (a third at the
+            reported gain), optimism a twentieth.
         sizes: units of the splits.
     """
 
@@ -75,7 +76,7 @@ def power(effort: Effort) -> list[dict[str, Any]]:
         gains = [gain for gain in GAINS if programs.mean + gain <= 1]
         for units in effort.sizes:
             chances, wald = (
-                [_chances(programs, units, gain, effort.cascades, method) for gain in gains]
+                [_chances(programs, units, gain, effort.samples // 10, method) for gain in gains]
                 for method in (ours, adjusted_wald)
             )
             cost = [
@@ -83,7 +84,7 @@ def power(effort: Effort) -> list[dict[str, Any]]:
             ]
             told = [_reported(programs, units, confidence) for confidence in CONFIDENCES]
             at_told = [
-                _chances(programs, units, gain, effort.cascades)[place] if programs.mean + gain < 1 else None
+                _chances(programs, units, gain, effort.samples // 3)[place] if programs.mean + gain < 1 else None
                 for place, gain in enumerate(told)
             ]
             rows.append({"programs": programs.name, "units": units, "gains": [100 * gain for gain in gains],
@@ -99,7 +100,7 @@ def _chances(programs: Programs, units: int, gain: float, samples: int, method: 
     return [100 * float(flags.mean()) for flags in found]
 
 
-def _reported(programs: Programs, units: int, confidence: float, samples: int = 20) -> float:
+def _reported(programs: Programs, units: int, confidence: float, samples: int = 40) -> float:
     """Mean of what `compare` reports where there is no effect."""
     drawn = programs.draw(np.random.default_rng([17, units, *programs.name.encode()]), samples, units, [0.0])
     each = np.repeat(drawn, programs.per_group, axis=-1)
@@ -113,10 +114,10 @@ def optimism(effort: Effort) -> list[dict[str, Any]]:
     """Points by which the dev score of the chosen program is above its true score, without an effect."""
     every = Plateau(patience=max(STAGES))
     rows = []
-    for programs in PROGRAMS:
+    for programs in (programs for programs in PROGRAMS if programs.name in POWER):
         for stages in STAGES:
             found = [
-                cascades(programs, units, [0.0] * stages, effort.cascades, plateau=every) for units in effort.sizes
+                cascades(programs, units, [0.0] * stages, effort.samples // 20, plateau=every) for units in effort.sizes
             ]
             points = [100 * float(run.dev.mean() - programs.mean) for run in found]
             rows.append({"programs": programs.name, "stages": stages, "sizes": list(effort.sizes), "points": points})
