@@ -67,7 +67,7 @@ def write(root: Path, document: dict[str, Any]) -> None:
 
 def filled(text: str, document: dict[str, Any]) -> str:
     """The page with its tables made anew: what stands between the markers of each."""
-    seconds = f"All of it took {sum(document['seconds'].values()) / 60:.0f} minutes of one core of two."
+    seconds = f"It took {sum(document['seconds'].values()) / 60:.0f} minutes here (2 cores, beside other work)."
     for name, table in (tables(document) | {"seconds": seconds}).items():
         start, rest = text.split(f"<!-- {name} -->\n")
         text = f"{start}<!-- {name} -->\n{table}\n<!-- end -->{rest.split('<!-- end -->', 1)[1]}"

@@ -62,7 +62,7 @@ def _power(path: Path, rows: list[dict[str, Any]]) -> None:
         axis.axhline(80, color="#555", lw=0.8, ls="--")
         axis.set(title=name, xlabel="true gain, points", xlim=(0, 20), ylim=(0, 101))
     axes[0][0].set_ylabel("chance of better, % (dev, one of 4 stages)")
-    axes[0][0].legend(title="units", frameon=False, loc="upper left")
+    axes[0][1].legend(title="units", frameon=False, loc="lower right")
     _save(figure, path)
 
 
