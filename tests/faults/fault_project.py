@@ -210,11 +210,11 @@ class Project:
         return Running(process, out)
 
     def tidy(self, text: str) -> str:
-        """The text without what differs from one time to the next: folders, run ids, ports, times."""
+        """The text without what differs from one time to the next: folders, run ids, ports, times; and intervals."""
         text = text.replace(str(self.folder), "…").replace(str(self.folder.resolve()), "…")
         text = re.sub(r"\b\d{8}-\d{6}-[0-9a-f]{4}\b", "RUN", text)
         text = re.sub(r"(127\.0\.0\.1:|port=)\d+", r"\1PORT", text)
-        text = re.sub(r", [\d:]+s?$", "", text)
+        text = re.sub(r"\[[+-]?[\d.]+(–|, )[+-]?[\d.]+\]", "[…]", re.sub(r", [\d:]+s?$", "", text))
         return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "TIME", text)
 
     def mlflow(self, place: str = "store") -> str:
