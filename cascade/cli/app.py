@@ -5,10 +5,11 @@ shown only to who asked for it with `--debug`.
 """
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from typing import Annotated, Any
 
 import typer
@@ -59,11 +60,19 @@ def main(argv: Sequence[str] | None = None, *, parts: Parts | None = None) -> in
     err: Any = Redacting(sys.stderr)
     with redirect_stdout(out), redirect_stderr(err):
         code, at_once = _run(words, parts or Parts())
-    if at_once and argv is None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)  # Python would wait for threads that wait for a model
+    if argv is None and code == INTERRUPTED:
+        _leave(at_once)
     return code
+
+
+def _leave(at_once: bool) -> None:
+    """Python waits for threads that wait for a model, so that their answers are kept; who is in a hurry does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if at_once:
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(INTERRUPTED)
 
 
 def _run(words: list[str], parts: Parts) -> tuple[int, bool]:

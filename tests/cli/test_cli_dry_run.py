@@ -37,12 +37,15 @@ class Named(ScriptedLMs):
 def dry(project):
     """Runs a command dry and makes sure that nothing was called or written."""
 
+    def there():
+        return [path for path in sorted(project.folder.rglob("*")) if "__pycache__" not in path.parts]
+
     def run(*words, lms=None):
-        before = sorted(project.folder.rglob("*"))
+        before = there()
         done = project.cascade("run", "letters", "--dry-run", *words, lms=lms)
         assert (done.code, done.err) == (0, "")
         assert project.engine.requests == []
-        assert [path for path in sorted(project.folder.rglob("*")) if "__pycache__" not in path.parts] == before
+        assert there() == before
         return done.out
 
     project.write("experiments/letters.py", LETTERS)

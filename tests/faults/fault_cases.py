@@ -67,7 +67,7 @@ def status_500(project: Project) -> Seen:
 
 def hang(project: Project) -> Seen:
     """an LM never answers one example"""
-    project.options |= {"timeout": 0.5, "num_retries": 0}
+    project.options |= {"timeout": 1.5, "num_retries": 0}
     return _one_example(project, Reply(hang=True), 1)
 
 

@@ -4,10 +4,11 @@ In the manner of `fault_cases`.
 """
 
 import signal
+import threading
 from collections.abc import Callable
 
 from fault_cases import ONE, WHOLE, Seen
-from fault_project import ROWS, Done, Project, until
+from fault_project import ROWS, Project, Running, until
 
 from cascade.testing import Reply
 
@@ -45,24 +46,22 @@ def ctrl_c_twice(project: Project) -> Seen:
 
 def at_once(project: Project) -> Seen:
     """a second run of the same experiment at once"""
-    project.faults.reply = lambda question: Reply(hang=True) if question == ONE and not refused else None
-    refused: list[Done] = []
-    project.options |= {"timeout": 3.0}
+    gate = threading.Event()
+    project.faults.at[8] = lambda: gate.wait(60) and None
     first = project.start()
-    until(lambda: ONE in project.asked)
-    refused.append(project.run())
+    until(lambda: project.faults.reached >= 8)
+    refused = project.run()
+    gate.set()
     assert first.wait().code == 0
     assert len(list((project.home / "runs" / "letters").iterdir())) == 1
     return Seen(
-        refused[0].last,
-        refused[0].code,
-        "everything; the first run is not disturbed",
-        "run it when the first has ended",
+        refused.last, refused.code, "everything; the first run is not disturbed", "run it when the first has ended"
     )
 
 
 def killed(project: Project) -> Seen:
     """kill -9, while the run holds its lock and claims"""
+    project.options |= {"timeout": 90.0}
     project.faults.reply = lambda question: Reply(hang=True) if question == ONE else None
     running = project.start()
     until(lambda: ONE in project.asked and len(project.asked) == ROWS)
@@ -82,22 +81,26 @@ def killed(project: Project) -> Seen:
 
 
 def _stopped_by(project: Project, number: int) -> Seen:
-    released: list[bool] = []
-    project.options |= {"timeout": 1.5, "num_retries": 0}
-    project.faults.reply = lambda question: Reply(hang=True) if question == ONE and not released else None
-    running = project.start()
-    until(lambda: ONE in project.asked)
-    running.signal(number)
-    done = running.wait()
+    gate = threading.Event()
+    running: list[Running] = []
+
+    def stop() -> None:
+        running[0].signal(number)
+        gate.wait(60)
+
+    project.faults.at[8] = stop
+    running.append(project.start())
+    until(lambda: "Stopping: " in running[0].said)
+    gate.set()
+    done = running[0].wait()
     record = project.journal.run
     assert record.status == "interrupted"
-    assert record.spent["lm_calls"] == project.answers < ROWS
-    released.append(True)
+    assert 8 <= record.spent["lm_calls"] == project.answers == len(project.asked) < ROWS, "what was in flight is kept"
     _goes_on(project)
     return Seen(
         f"{done.line('Stopping: ')} {done.last}",
         done.code,
-        "what was in flight was waited for; the journal: `interrupted`",
+        "every answer, also those that were in flight; the journal: `interrupted`",
         "running again goes on; it repeats no recorded answer",
     )
 

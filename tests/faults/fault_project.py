@@ -84,6 +84,12 @@ class Running:
     def __init__(self, process: Any, out: Path) -> None:
         self.process, self.out = process, out
 
+    @property
+    def said(self) -> str:
+        """On stderr, so far."""
+        file = Path(f"{self.out}.err")
+        return file.read_text() if file.exists() else ""
+
     def signal(self, number: int) -> None:
         os.kill(self.process.pid, number)
 
@@ -91,8 +97,8 @@ class Running:
         self.process.join(seconds)
         if self.process.exitcode is None:
             self.signal(signal.SIGKILL)
-            raise AssertionError(f"it did not end in {seconds} s: {self.out.with_suffix('.out.err').read_text()}")
-        return Done(self.process.exitcode, self.out.read_text(), Path(f"{self.out}.err").read_text())
+            raise AssertionError(f"it did not end in {seconds} s: {self.said}")
+        return Done(self.process.exitcode, self.out.read_text(), self.said)
 
 
 class Faults:
@@ -130,7 +136,7 @@ class Project:
         self.folder, self.store = folder, store
         self.faults = Faults()
         self.endpoint = endpoint or ScriptedEndpoint(answer, reply=self.faults, key=KEY)
-        self.options: dict[str, Any] = {"num_retries": 1, "timeout": 5.0}
+        self.options: dict[str, Any] = {"num_retries": 1, "timeout": 30.0}
         self.environ: dict[str, str] = {}
         self._commands = 0
 
@@ -204,11 +210,11 @@ class Project:
         return Running(process, out)
 
     def tidy(self, text: str) -> str:
-        """The text without what differs from one time to the next: folders, run ids, ports, times."""
+        """The text without what differs from one time to the next: folders, run ids, ports, times; and intervals."""
         text = text.replace(str(self.folder), "…").replace(str(self.folder.resolve()), "…")
         text = re.sub(r"\b\d{8}-\d{6}-[0-9a-f]{4}\b", "RUN", text)
         text = re.sub(r"(127\.0\.0\.1:|port=)\d+", r"\1PORT", text)
-        text = re.sub(r", [\d:]+s?$", "", text)
+        text = re.sub(r"\[[+-]?[\d.]+(–|, )[+-]?[\d.]+\]", "[…]", re.sub(r", [\d:]+s?$", "", text))
         return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "TIME", text)
 
     def mlflow(self, place: str = "store") -> str:

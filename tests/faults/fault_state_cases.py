@@ -80,6 +80,7 @@ def clock_in_a_run(project: Project) -> Seen:
 
 def clock_between_runs(project: Project) -> Seen:
     """the clock was put back a day before the next run, which is interrupted"""
+    project.options |= {"timeout": 90.0}
     assert project.run().code == 0
     first = project.journal.run
     _jump(project)
@@ -212,6 +213,7 @@ def _jump(project: Project) -> None:
 
 
 def _interrupted(project: Project) -> Path:
+    project.options |= {"timeout": 90.0}
     project.faults.reply = lambda question: Reply(hang=True) if question == ONE else None
     running = project.start()
     until(lambda: ONE in project.asked and len(project.asked) == ROWS)
