@@ -7,7 +7,7 @@ import cascade
 
 PACKAGE = Path(cascade.__file__).parent
 LAYERS: list[tuple[str, set[str]]] = [
-    ("definitions", {"errors", "settings", "spending", "dataset", "metrics", "experiment", "discover", "program"}),
+    ("definitions", {"errors", "settings", "spending", "dataset", "metrics", "experiment", "discover", "nearest", "program"}),
     ("judgement", {"evaluation", "intervals", "comparison", "decision"}),
     ("lm", {"lm"}),
     ("work", {"optimizers", "stage", "headroom", "bounds", "forecast", "check", "journal", "progress", "publishing",
