@@ -49,9 +49,10 @@ def restore(factory: Callable[[], Any], taken: Snapshot, lm_of: Callable[[str], 
     Args:
         lm_of: a `dspy.LM` for a model string.
     """
-    from cascade.nearest import revive  # here, because reading a journal needs no DSPy
+    from cascade.ensemble import built  # here, because reading a journal needs no DSPy
+    from cascade.nearest import revive
 
-    program = factory()
+    program = built(factory, taken.state)
     program.load_state(dict(taken.state))
     revive(program)
     for name, parameter in program.named_parameters():

@@ -7,10 +7,10 @@ import cascade
 
 PACKAGE = Path(cascade.__file__).parent
 LAYERS: list[tuple[str, set[str]]] = [
-    ("definitions", {"errors", "settings", "spending", "dataset", "metrics", "experiment", "discover", "nearest", "program"}),
+    ("definitions", {"errors", "settings", "spending", "dataset", "metrics", "experiment", "discover", "nearest", "ensemble", "program"}),
     ("judgement", {"evaluation", "intervals", "comparison", "decision"}),
     ("lm", {"lm"}),
-    ("work", {"optimizers", "stage", "headroom", "bounds", "forecast", "check", "journal", "progress", "publishing",
+    ("work", {"optimizers", "building", "stage", "headroom", "bounds", "forecast", "check", "journal", "progress", "publishing",
               "recording", "result", "session", "proving", "runner", "programs", "testing"}),
     ("mlflow_store", {"mlflow_store"}),
     ("report", {"report"}),
