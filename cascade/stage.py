@@ -137,7 +137,8 @@ class _Watcher(BaseCallback):  # type: ignore[misc]
 
     def on_evaluate_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         program = inputs.get("program")
-        if getattr(vars(program).get("forward"), "__name__", "") == "patched_forward":
+        whole = (inputs.get("callback_metadata") or {}).get("metric_key") == "eval_full"  # what GEPA calls it
+        if getattr(vars(program).get("forward"), "__name__", "") == "patched_forward" and not whole:
             return  # DSPy collects traces this way: it bootstraps training rows and tries nothing
         self._open[call_id] = (program, len(inputs.get("devset") or instance.devset))
 
