@@ -10,7 +10,7 @@ from typing import Any
 
 import dspy
 
-_MEMBER = re.compile(r"members\[(\d+)\]\.")
+_MEMBER = re.compile(r"members\[\d+\]\.")
 
 
 class Vote(dspy.Module):  # type: ignore[misc]
@@ -41,12 +41,15 @@ class Vote(dspy.Module):  # type: ignore[misc]
 
 def built(factory: Callable[[], Any], state: Mapping[str, Any]) -> Any:
     """The program that the factory makes, or a vote of as many as the state holds."""
-    numbers = [match and int(match[1]) for match in map(_MEMBER.match, state)]
     program = factory()
-    own = {name for name, _ in program.named_parameters()}
-    if not numbers or None in numbers or set(state) <= own:
+    found = [_MEMBER.match(name) for name in state]
+    if not found or None in found or set(state) <= {name for name, _ in program.named_parameters()}:
         return program
-    return Vote([factory() for _ in range(1 + max(number or 0 for number in numbers))])
+    members: dict[str, dict[str, Any]] = {}
+    for name, one in state.items():
+        member, _, rest = name.partition("].")
+        members.setdefault(member, {})[rest] = one
+    return Vote([built(factory, members[member]) for member in sorted(members, key=lambda one: (len(one), one))])
 
 
 def _opinion(prediction: Any) -> str:

@@ -53,7 +53,8 @@ def restore(factory: Callable[[], Any], taken: Snapshot, lm_of: Callable[[str], 
     from cascade.nearest import revive
 
     program = built(factory, taken.state)
-    program.load_state(dict(taken.state))
+    for name, parameter in program.named_parameters():  # `load_state` does not take its own state from a lone Predict
+        parameter.load_state(taken.state[name])
     revive(program)
     for name, parameter in program.named_parameters():
         if name in taken.lms:

@@ -89,10 +89,13 @@ class Seen:
     failed: str = ""
     bench: Bench = field(default_factory=Bench)
     asked: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
+    trained: list[Any] = field(default_factory=list)
     cells: dict[str, str] = field(default_factory=dict)
 
 
-def examine(stage: Stage, metric: Any = scripted.right, answers: Any = None, **lms: str) -> Seen:
+def examine(
+    stage: Stage, metric: Any = scripted.right, answers: Any = None, prepare: Any = lambda before: before, **lms: str
+) -> Seen:
     """Run a stage and say of each property "" or what is wrong."""
     with TemporaryDirectory() as name:
         folder, turns, asked = Path(name), itertools.count(), []
@@ -102,7 +105,7 @@ def examine(stage: Stage, metric: Any = scripted.right, answers: Any = None, **l
             return (answers or answered)(model, inputs, demos, next(turns))
 
         scripts = ScriptedLMs(scripted.settings_in(folder, lm=scripted.specs(**lms)), ScriptedEngine(answer))
-        before, earlier = incumbent(scripts), scripted.Asks()
+        before, earlier = prepare(incumbent(scripts)), scripted.Asks()
         shop = Workshop(scripted.Asks, metric, TRAIN, scripts, SEED, folder / "log", [before, earlier])
         seen = Seen(before, _looks(before), shop, asked=asked)
         with (
@@ -114,6 +117,7 @@ def examine(stage: Stage, metric: Any = scripted.right, answers: Any = None, **l
                 seen.made = optimize(stage, before, shop, seen.bench)
             except StageFailed as error:
                 seen.failed = str(error)
+            seen.trained = [json.loads(path.read_text()) for path in (scripts.settings.home / "trained").glob("*")]
             looks = (_starts, _lms_kept, _untouched, _captured, _round_trips, _survived)
             seen.cells = {said: seen.failed or look(seen) for said, look in zip(PROPERTIES, looks, strict=True)}
     return seen
@@ -232,6 +236,5 @@ def _requests(program: Any, lms: Any) -> list[str]:
 def _survived(seen: Seen) -> str:
     """It was met, if any was, and neither demos nor training rows hold what could not be read."""
     asked = {said for _, inputs in seen.asked if (said := inputs.get("question", "")).startswith("train")}
-    learned = [path.read_text() for path in (seen.shop.lms.settings.home / "trained").glob("*")]
-    kept = "garbage" in json.dumps([taken.to_json() for taken in _tried(seen)]) + "".join(learned)
+    kept = "garbage" in json.dumps([*(taken.to_json() for taken in _tried(seen)), *seen.trained])
     return "what could not be read was learned" if kept else "it was never asked" if not asked & BAD else ""
