@@ -149,7 +149,10 @@ def _lent(program: Any) -> Any:
     """A copy with signatures of its own: copies of programs share theirs, and an optimizer may write into them."""
     twin = thawed(program)
     for predictor in twin.predictors():
-        predictor.signature = predictor.signature.with_instructions(predictor.signature.instructions)
+        shared = predictor.signature
+        # A subclass under the same name: proposers look up a signature's source, which `with_instructions` loses.
+        same = {"__doc__": shared.instructions, "__module__": shared.__module__, "__qualname__": shared.__qualname__}
+        predictor.signature = type(shared)(shared.__name__, (shared,), same)
     return twin
 
 

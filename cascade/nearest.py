@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import dspy
+import numpy as np
 
 from cascade.errors import ExperimentError
 
@@ -73,8 +74,11 @@ class Index:
     def _scores(self, text: str) -> Sequence[float]:
         if not self.embedder:
             return self._letters.scores(text)
-        asked = embed(self.embedder, [text])[0]
-        return [sum(a * b for a, b in zip(asked, vector, strict=True)) for vector in self.vectors]
+        return list(self._matrix @ np.array(embed(self.embedder, [text])[0]))
+
+    @cached_property
+    def _matrix(self) -> Any:
+        return np.array(self.vectors)
 
     @cached_property
     def _letters(self) -> "BM25":

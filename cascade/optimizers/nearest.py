@@ -15,7 +15,7 @@ from dspy.predict.predict import serialize_object
 from dspy.teleprompt.teleprompt import Teleprompter
 
 from cascade.errors import ExperimentError, StageFailed
-from cascade.nearest import ORDERS, Index, Order, embed, give, text_of
+from cascade.nearest import ORDERS, Index, NearestPredict, Order, embed, give, text_of
 from cascade.optimizers.work import Given, Work
 
 Rows = list[dict[str, Any]]
@@ -155,7 +155,7 @@ def _joined(rows: Mapping[str, Rows], more: Mapping[str, Rows]) -> dict[str, Row
 
 
 def _plain(predictor: Any) -> bool:
-    return type(predictor).__name__ in ("Predict", "NearestPredict")
+    return type(predictor) in (dspy.Predict, NearestPredict)
 
 
 def _best(tried: Sequence[tuple[float, int, int, Any]]) -> tuple[float, int, int, Any]:
