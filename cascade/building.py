@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MethodType
 from typing import Any
 
 import dspy
@@ -164,11 +163,20 @@ def _keeping_lms(program: Any) -> Any:
     """
     for predictor in program.predictors():
         if predictor.lm is not None:
-            predictor.reset = MethodType(_reset_all_but_lm, predictor)
+            predictor.__class__ = _keeping(type(predictor))
     return program
 
 
-def _reset_all_but_lm(predictor: Any) -> None:
-    lm = predictor.lm
-    type(predictor).reset(predictor)
-    predictor.lm = lm
+class _KeepsLM:
+    """A predictor whose reset leaves its LM; a class, because copies of methods stay bound to the original."""
+
+    lm: Any
+
+    def reset(self) -> None:
+        lm = self.lm
+        super().reset()  # type: ignore[misc]
+        self.lm = lm
+
+
+def _keeping(kind: type) -> type:
+    return kind if issubclass(kind, _KeepsLM) else type(kind.__name__, (_KeepsLM, kind), {})

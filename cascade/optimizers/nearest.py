@@ -100,7 +100,7 @@ class NearestDemos(Teleprompter):  # type: ignore[misc]
         return made
 
     def _rows(self, program: Any, trainset: Sequence[Any], teacher: Any) -> dict[str, Rows]:
-        """Rows by predictor; those of other classes than DSPy's own stay as they are."""
+        """Rows by predictor; those that answer in a way of their own stay as they are."""
         labels = _labels(program, trainset)
         wanted = {name for name, predictor in program.named_predictors() if _plain(predictor)}
         told = self._told(teacher, trainset) if wanted - set(labels) else {}
@@ -155,7 +155,7 @@ def _joined(rows: Mapping[str, Rows], more: Mapping[str, Rows]) -> dict[str, Row
 
 
 def _plain(predictor: Any) -> bool:
-    return type(predictor) in (dspy.Predict, NearestPredict)
+    return type(predictor).forward in (dspy.Predict.forward, NearestPredict.forward)
 
 
 def _best(tried: Sequence[tuple[float, int, int, Any]]) -> tuple[float, int, int, Any]:

@@ -155,3 +155,11 @@ def test_training_without_demos_takes_it_away_and_training_with_them_shows_them(
     # Two demos of the incumbent, two nearest ones, the question and its answer, and the system message.
     assert {len(row["messages"]) for row in rows} == {2 * 5 + 1}
     assert all(json.dumps(row["messages"][-2]) not in json.dumps(row["messages"][:-2]) for row in rows)
+
+
+def test_it_is_a_step_of_better_together() -> None:
+    steps = {"n": Stage("n", NearestDemos, k=2, refit=False), "w": Stage("w", dspy.BootstrapFinetune)}
+    found = examine(Stage("s", dspy.BetterTogether, strategy="n -> w", **steps))
+    assert not any(found.cells.values()), found.cells
+    tried = [one.state["state"]["ask"] for one in found.bench.candidates]
+    assert [len(state["nearest"]["rows"]) if "nearest" in state else 0 for state in tried][-1] == len(LEARN)
