@@ -246,7 +246,7 @@ EXACT = [
     ("MIPROv2 by minibatches", scripted.Asks), ("MIPROv2 by other minibatches", Two), ("MIPROv2 on all of val", Two),
     ("BootstrapFewShot", Two), ("BootstrapFewShot that tries again", Two), ("random search", scripted.Asks),
     ("random search over some", Two), ("COPRO", Two), ("BetterTogether of others", scripted.Asks),
-    ("GEPA below one evaluation", Two), ("InferRules from four", Two),
+    ("GEPA below one evaluation", Two), ("InferRules from four", Two), ("BootstrapFewShotWithOptuna", Two),
 ]  # fmt: skip
 
 
