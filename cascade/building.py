@@ -117,9 +117,11 @@ def supplies_for(stage: Stage, incumbent: Any, workshop: Workshop) -> dict[str, 
         "seed": workshop.seed,
         "max_errors": _MANY,
         "trainset": workshop.train.examples(),
-        "programs": [_lent(program) for program in workshop.earlier if _differ(program, incumbent)],
     }
-    if "valset" in parameters(stage.optimizer)[1] and "valset" not in stage.options:
+    wanted = parameters(stage.optimizer)[1]
+    if "programs" in wanted:
+        supplies["programs"] = [_lent(program) for program in workshop.earlier if _differ(program, incumbent)]
+    if "valset" in wanted and "valset" not in stage.options:
         supplies["trainset"], supplies["valset"] = carve(workshop.train, workshop.seed)
     if lms.model("teacher") != lms.model("task") or stage.aim == "cheaper":
         teacher = _lent(incumbent)
