@@ -118,6 +118,8 @@ def supplies_for(stage: Stage, incumbent: Any, workshop: Workshop) -> dict[str, 
         "max_errors": _MANY,
         "trainset": workshop.train.examples(),
     }
+    if embedder := lms.settings.lm.get("embedder"):
+        supplies["embedder"] = embedder.model
     wanted = parameters(stage.optimizer)[1]
     if "programs" in wanted:
         supplies["programs"] = [_lent(program) for program in workshop.earlier if _differ(program, incumbent)]

@@ -12,7 +12,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import dspy
@@ -74,7 +74,7 @@ class Index:
     def _scores(self, text: str) -> Sequence[float]:
         if not self.embedder:
             return self._letters.scores(text)
-        return list(self._matrix @ np.array(embed(self.embedder, [text])[0]))
+        return list(self._matrix @ np.array(_asked(self.embedder, text)))
 
     @cached_property
     def _matrix(self) -> Any:
@@ -153,6 +153,12 @@ def embed(embedder: str, texts: Sequence[str]) -> list[tuple[float, ...]]:
         ExperimentError: `embedder` names a function that is not there.
     """
     return [_unit(vector) for vector in _embedder(embedder)(list(texts))]
+
+
+@lru_cache(maxsize=10_000)
+def _asked(embedder: str, text: str) -> tuple[float, ...]:
+    """The same question is asked under several numbers of demos, and no ledger keeps embeddings."""
+    return embed(embedder, [text])[0]
 
 
 def _embedder(name: str) -> Callable[[list[str]], Any]:

@@ -1,6 +1,7 @@
 """The optimizer of nearest demos: which rows, how many, in which order, and what later optimizers make of it."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import dspy
@@ -9,12 +10,12 @@ import scripted
 from optimizer_contract import STAGES, TRAIN, examine
 from test_loops import Two
 
-from cascade.building import carve
+from cascade.building import Workshop, build, carve, supplies_for
 from cascade.errors import ExperimentError, StageFailed
 from cascade.experiment import Stage
 from cascade.nearest import NearestPredict
 from cascade.optimizers import NearestDemos
-from cascade.testing import ScriptedEngine
+from cascade.testing import ScriptedEngine, ScriptedLMs
 
 LEARN, VALIDATE = carve(TRAIN, 3)
 
@@ -110,6 +111,15 @@ def test_an_embedder_is_kept_by_name_and_its_vectors_in_the_state() -> None:
         assert said["embedder"] == f"{__name__}:lengths"
         assert len(said["vectors"]) == len(LEARN)
     assert NearestDemos(metric, embedder=dspy.Embedder("openai/small")).embedder == "openai/small"
+
+
+def test_an_embedder_that_settings_name_is_given(tmp_path: Path) -> None:
+    lms = ScriptedLMs(
+        scripted.settings_in(tmp_path, lm=scripted.specs(embedder="openai/small")), ScriptedEngine(best_with(2))
+    )
+    shop = Workshop(scripted.Asks, scripted.right, TRAIN, lms, 3, tmp_path / "log")
+    for stage, wanted in ((Stage("s", NearestDemos), "openai/small"), (Stage("s", NearestDemos, embedder=""), "")):
+        assert build(stage, supplies_for(stage, scripted.Asks(), shop))[0].embedder == wanted
 
 
 @pytest.mark.parametrize(
