@@ -11,6 +11,8 @@ from optimizer_contract import STAGES, examine
 from cascade.errors import ExperimentError
 from cascade.experiment import Stage
 from cascade.optimizers import Ensemble
+from cascade.optimizers.loops import work
+from cascade.optimizers.work import Given
 from cascade.program import snapshot
 from cascade.testing import ScriptedEngine
 
@@ -52,3 +54,7 @@ def test_a_run_lets_the_best_of_its_stages_vote_and_goes_on_from_there(tmp_path:
     assert means[snapshot(vote.program.members[0]).digest] == max(means.values())
     assert vote.dev.mean > 0
     assert [stage.status for stage in result.stages] == ["done"] * 5
+
+
+def test_a_vote_has_no_bound_before_its_members_are_known() -> None:
+    assert "once a member" in str(work(dspy.Ensemble, {"size": 3}, Given(scripted.Asks(), 24)))
