@@ -55,7 +55,8 @@ def build(stage: Stage, supplies: Mapping[str, Any]) -> tuple[Any, dict[str, Any
     """
     optimizer = _STANDS_IN_FOR.get(stage.optimizer, stage.optimizer)
     constructor, compile_ = parameters(stage.optimizer)
-    nested = {name: build(inner, supplies)[0] for name, inner in stage.nested().items()}
+    # The optimizer around it validates on the same rows: `NearestDemos` must not show them.
+    nested = {name: build(inner, {**supplies, "refit": False})[0] for name, inner in stage.nested().items()}
     given = {**stage.options, **nested}
     at_compile = {name for name in given if name in compile_ and name not in constructor}
     made = {name: value for name, value in supplies.items() if name in constructor}

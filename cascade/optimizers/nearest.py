@@ -32,8 +32,8 @@ class NearestDemos(Teleprompter):  # type: ignore[misc]
         k: how many demos; of several numbers the best on the validation part is taken.
         order: how they are shown, see `cascade.nearest.ORDERS`; None takes the best.
         embedder: model string, `dspy.Embedder` or a function of a package; None compares letters without a model.
-        refit: whether rows of the validation part are shown too, once everything is chosen. Not where another
-            optimizer validates on the same rows afterwards, as in `dspy.BetterTogether`.
+        refit: whether rows of the validation part are shown too, once everything is chosen. As a step of
+            `dspy.BetterTogether`, which validates on the same rows afterwards, it is given False.
     """
 
     lever = "prompt"

@@ -167,8 +167,8 @@ def test_training_without_demos_takes_it_away_and_training_with_them_shows_them(
     assert all(json.dumps(row["messages"][-2]) not in json.dumps(row["messages"][:-2]) for row in rows)
 
 
-def test_it_is_a_step_of_better_together() -> None:
-    steps = {"n": Stage("n", NearestDemos, k=2, refit=False), "w": Stage("w", dspy.BootstrapFinetune)}
+def test_as_a_step_of_better_together_it_does_not_show_what_is_validated_on() -> None:
+    steps = {"n": Stage("n", NearestDemos, k=2), "w": Stage("w", dspy.BootstrapFinetune)}
     found = examine(Stage("s", dspy.BetterTogether, strategy="n -> w", **steps))
     assert not any(found.cells.values()), found.cells
     tried = [one.state["state"]["ask"] for one in found.bench.candidates]
