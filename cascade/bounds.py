@@ -7,13 +7,13 @@ whether a model or the ledger answers: what is billed is at most as much.
 from dataclasses import dataclass
 from typing import Any
 
+from cascade.building import carve
 from cascade.check import Prepared
 from cascade.dataset import Split
 from cascade.evaluation import Evaluation
 from cascade.experiment import Stage, parameters
 from cascade.optimizers.loops import work
 from cascade.optimizers.work import Given, Work
-from cascade.stage import carve
 
 
 @dataclass(frozen=True)

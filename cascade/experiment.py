@@ -22,13 +22,17 @@ LEVERS: tuple[Lever, ...] = ("prompt", "both", "weights")
 _LEVER_OF: Mapping[str, Lever] = {
     **dict.fromkeys(
         ("MIPROv2", "BootstrapFewShot", "BootstrapFewShotWithRandomSearch", "GEPA", "SIMBA", "COPRO", "InferRules",
-         "LabeledFewShot", "KNNFewShot", "Ensemble"), "prompt"),
-    "BetterTogether": "both",
+         "LabeledFewShot", "BootstrapFewShotWithOptuna"), "prompt"),
+    **dict.fromkeys(("BetterTogether", "Ensemble"), "both"),
     "BootstrapFinetune": "weights",
 }  # fmt: skip
+_REFUSED: Mapping[str, str] = {
+    "KNNFewShot": "its program keeps its index in a closure and is lost when it is saved. Use "
+    "cascade.optimizers.NearestDemos, with k= and embedder=",
+}
 SUPPLIED = frozenset(
     ("self", "student", "metric", "trainset", "valset", "teacher", "prompt_model", "task_model", "reflection_lm",
-     "num_threads")
+     "num_threads", "programs")
 )  # fmt: skip
 """Parameters of an optimizer that the cascade fills in unless the stage gives them."""
 
@@ -76,6 +80,9 @@ class Stage:
                 f"Stage {name!r}: {optimizer!r} is no optimizer class. Give the class, such as dspy.MIPROv2, "
                 "and its options by name."
             )
+        for base in optimizer.__mro__:
+            if base.__name__ in _REFUSED:
+                raise ExperimentError(f"Stage {name!r}: {base.__name__} is no stage: {_REFUSED[base.__name__]}.")
         known = next((_LEVER_OF[base.__name__] for base in optimizer.__mro__ if base.__name__ in _LEVER_OF), None)
         lever = lever or getattr(optimizer, "lever", None) or known
         if lever not in LEVERS:
@@ -244,16 +251,27 @@ class Experiment:
 
 def parameters(optimizer: Any) -> tuple[dict[str, inspect.Parameter], dict[str, inspect.Parameter]]:
     """The named parameters of an optimizer's constructor and of its `compile`."""
-    made, compile_ = inspect.signature(optimizer), inspect.signature(optimizer.compile)
-    return dict(made.parameters), dict(compile_.parameters)
+    made = dict(inspect.signature(optimizer).parameters)
+    for base in optimizer.__mro__[1:]:
+        if base is object or not _open_ended(made):
+            break
+        if "__init__" in vars(base):  # `**kwargs` hands on what the base names, as `dspy.InferRules` does
+            inherited = dict(inspect.signature(base.__init__).parameters)
+            made = {**{name: one for name, one in inherited.items() if name != "self"}, **made}
+            if not _open_ended(inherited):
+                break
+    return made, dict(inspect.signature(optimizer.compile).parameters)
+
+
+def _open_ended(signature: Mapping[str, inspect.Parameter]) -> bool:
+    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in signature.values())
 
 
 def _check_options(stage: str, optimizer: type, options: Mapping[str, Any]) -> None:
     constructor, compile_ = parameters(optimizer)
-    open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in constructor.values())
     known = set(_named(constructor)) | set(_named(compile_))
     for name, option in options.items():
-        if name in known or (open_ended and isinstance(option, Stage)):
+        if name in known or (_open_ended(constructor) and isinstance(option, Stage)):
             continue
         offered = ", ".join(sorted(known - SUPPLIED))
         raise ExperimentError(f"Stage {stage!r}: {optimizer.__name__} has no option {name!r}. Options: {offered}.")

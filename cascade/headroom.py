@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cascade.building import parted
 from cascade.comparison import MIN_UNITS, compare
 from cascade.dataset import Split
 from cascade.evaluation import Evaluation
 from cascade.experiment import Headroom
 from cascade.program import thawed
-from cascade.stage import parted
 
 DEMOS = 4
 """Demos of a cheap prompt."""

@@ -49,8 +49,13 @@ def restore(factory: Callable[[], Any], taken: Snapshot, lm_of: Callable[[str], 
     Args:
         lm_of: a `dspy.LM` for a model string.
     """
-    program = factory()
-    program.load_state(dict(taken.state))
+    from cascade.ensemble import built  # here, because reading a journal needs no DSPy
+    from cascade.nearest import revive
+
+    program = built(factory, taken.state)
+    for name, parameter in program.named_parameters():  # `load_state` does not take its own state from a lone Predict
+        parameter.load_state(taken.state[name])
+    revive(program)
     for name, parameter in program.named_parameters():
         if name in taken.lms:
             parameter.lm = lm_of(taken.lms[name])
@@ -86,6 +91,7 @@ def prompts(taken: Snapshot) -> str:
         model = f"\nModel: `{taken.lms[name]}`\n" if name in taken.lms else ""
         parts.append(f"# {name}\n{model}\n## Instructions\n\n{instructions}\n\n## Demos ({len(demos)})\n")
         parts += [f"- {_demo(demo)}" for demo in demos]
+        parts += _nearest(state["nearest"]) if "nearest" in state else []
         parts.append("")
     return "\n".join(parts)
 
@@ -104,6 +110,13 @@ def _bare(parameter: Any) -> Any:
     if hasattr(twin, "lm"):
         twin.lm = None
     return twin
+
+
+def _nearest(said: Mapping[str, Any]) -> list[str]:
+    how = {"rows": "in the order of the rows", "last": "the nearest last", "first": "the nearest first"}[said["order"]]
+    by = said["embedder"] or "BM25"
+    told = f"## Nearest demos\n\nWith each question the {said['k']} nearest of {len(said['rows'])} rows by {by}, {how}:"
+    return ["", f"{told}\n", *(f"- {_demo(row)}" for row in said["rows"])]
 
 
 def _demo(demo: Mapping[str, Any]) -> str:

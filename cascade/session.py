@@ -17,6 +17,7 @@ from typing import Any
 import dspy
 
 from cascade.bounds import Bound, most_calls, of_judging, of_stage
+from cascade.building import Workshop
 from cascade.check import Prepared
 from cascade.dataset import Split
 from cascade.errors import CascadeError
@@ -31,7 +32,6 @@ from cascade.publishing import Publisher
 from cascade.result import StageResult
 from cascade.settings import Settings
 from cascade.spending import Spent
-from cascade.stage import Workshop
 
 _MANY = 1_000_000
 STOPPING = "Stopping: what is in flight is waited for and saved. Ctrl-C again stops at once."
@@ -121,7 +121,14 @@ class Session:
             lms=prepared.lms,
             seed=prepared.settings.seed,
             log=self.journal.folder / name / "optimizer.log",
+            earlier=self._earlier(),
         )
+
+    def _earlier(self) -> list[Any]:
+        """Different programs, best on dev first."""
+        judged = [result for result in self.results if result.taken is not None and result.dev is not None]
+        judged.sort(key=lambda result: -result.dev.mean if result.dev else 0.0)
+        return list({result.taken.digest: result.program for result in judged if result.taken}.values())
 
     @contextmanager
     def configured(self) -> Iterator[None]:

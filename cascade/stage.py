@@ -6,9 +6,7 @@ what is judged is what can be loaded again.
 
 import dataclasses
 import logging
-import random
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
@@ -18,20 +16,11 @@ from typing import Any
 import dspy
 from dspy.utils.callback import BaseCallback
 
-from cascade.dataset import Split
+from cascade.building import Workshop, build, student_of, supplies_for
 from cascade.errors import CascadeError, StageFailed
-from cascade.experiment import Stage, parameters
-from cascade.lm.lms import LMs
-from cascade.metrics import Metric, for_optimizer
-from cascade.optimizers import BootstrapFinetune
+from cascade.experiment import Stage
 from cascade.program import Snapshot, predictor_lms, restore, snapshot, thawed
 from cascade.redaction import Redacting, redacted, told
-
-VALIDATION_SHARE = 0.3
-"""Of train, carved out for optimizers that take a validation set."""
-_STANDS_IN_FOR: Mapping[type, type] = {dspy.BootstrapFinetune: BootstrapFinetune}
-_MANY = 1_000_000
-"""Errors an optimizer may meet: a failing example is data, and only the budget ends a stage."""
 
 
 @dataclass(frozen=True)
@@ -51,28 +40,18 @@ class Candidate:
     state: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Workshop:
-    """What stages of one run have in common.
-
-    Args:
-        log: file that takes what optimizers print.
-    """
-
-    factory: Callable[[], Any]
-    metric: Metric
-    train: Split
-    lms: LMs
-    seed: int
-    log: Path
-
-
 @dataclass
 class Bench:
     """What a running stage leaves behind, also when it is stopped in the middle."""
 
     on_candidate: Callable[[Candidate], None] = lambda _: None
     candidates: list[Candidate] = field(default_factory=list)
+
+    def take(self, program: Any, score: float, n: int) -> None:
+        """Keep a program that was scored on so many examples."""
+        candidate = Candidate(len(self.candidates), score, n, snapshot(program).to_json())
+        self.candidates.append(candidate)
+        self.on_candidate(candidate)
 
 
 def optimize(stage: Stage, incumbent: Any, workshop: Workshop, bench: Bench | None = None) -> Any:
@@ -83,47 +62,21 @@ def optimize(stage: Stage, incumbent: Any, workshop: Workshop, bench: Bench | No
         Stop: budget or Ctrl-C; the candidates so far are in `bench`.
     """
     bench = bench or Bench()
-    student = _student(stage, incumbent, workshop)
+    student = student_of(stage, incumbent, workshop)
     watcher = _Watcher(bench)
     try:
         with _printing_to(workshop.log) as errors, dspy.context(callbacks=[*dspy.settings.callbacks, watcher]):
-            optimizer, arguments = build(stage, _supplies(stage, incumbent, workshop))
+            optimizer, arguments = build(stage, supplies_for(stage, incumbent, workshop))
             result = optimizer.compile(student, **arguments)
+        if isinstance(optimizer, dspy.SIMBA):  # It scores without `dspy.Evaluate`, so nothing was seen on the way.
+            for tried in result.candidate_programs:
+                bench.take(tried["program"], tried["score"], len(arguments["trainset"]))
         _refuse_half_done(result, errors)
         return _rebuilt(result, incumbent, workshop)
     except CascadeError as error:
         raise StageFailed(f"Stage {stage.name!r}: {error}") from error
     except Exception as error:
         raise StageFailed(f"Stage {stage.name!r}: {told(error)}") from error
-
-
-def build(stage: Stage, supplies: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """A fresh optimizer and the arguments of its `compile`.
-
-    Options of the stage come first; what it does not say is taken from `supplies` by parameter name.
-    """
-    optimizer = _STANDS_IN_FOR.get(stage.optimizer, stage.optimizer)
-    constructor, compile_ = parameters(stage.optimizer)
-    nested = {name: build(inner, supplies)[0] for name, inner in stage.nested().items()}
-    given = {**stage.options, **nested}
-    at_compile = {name for name in given if name in compile_ and name not in constructor}
-    made = {name: value for name, value in supplies.items() if name in constructor}
-    made |= {name: value for name, value in given.items() if name not in at_compile}
-    passed = {name: value for name, value in supplies.items() if name in compile_ and name not in made}
-    passed |= {name: given[name] for name in at_compile}
-    if nested and "optimizer_compile_args" in compile_ and "optimizer_compile_args" not in given:
-        passed["optimizer_compile_args"] = {
-            name: _at_nested_compile(inner, supplies) for name, inner in stage.nested().items()
-        }
-    return optimizer(**made), passed
-
-
-def _at_nested_compile(inner: Stage, supplies: Mapping[str, Any]) -> dict[str, Any]:
-    """What `BetterTogether` does not hand on itself: the nested stage's own options, and the teacher as it is."""
-    constructor, compile_ = parameters(inner.optimizer)
-    own = {name: value for name, value in inner.options.items() if name in compile_ and name not in constructor}
-    teacher = {"teacher": supplies["teacher"]} if "teacher" in supplies and "teacher" in compile_ else {}
-    return {**teacher, **own}
 
 
 def _refuse_half_done(result: Any, errors: list[str]) -> None:
@@ -147,59 +100,6 @@ def best_so_far(bench: Bench, incumbent: Any, workshop: Workshop) -> Any:
     return _restored(dataclasses.replace(taken, lms=_lms(taken, incumbent, workshop)), incumbent, workshop)
 
 
-def carve(train: Split, seed: int) -> tuple[list[Any], list[Any]]:
-    """What an optimizer learns from and what it validates on."""
-    learn, validate = parted(train, round(VALIDATION_SHARE * len(train)), seed)
-    return learn.examples(), validate.examples()
-
-
-def parted(split: Split, wanted: int, seed: int) -> tuple[Split, Split]:
-    """A split in two, the second with `wanted` rows or a few more, because groups stay together."""
-    owners = split.groups or split.ids
-    sizes = Counter(owners)
-    order = sorted(sizes)
-    random.Random(seed).shuffle(order)
-    chosen: set[str] = set()
-    for group in order:
-        if wanted <= 0:
-            break
-        chosen.add(group)
-        wanted -= sizes[group]
-    return split.where([owner not in chosen for owner in owners]), split.where([owner in chosen for owner in owners])
-
-
-def _supplies(stage: Stage, incumbent: Any, workshop: Workshop) -> dict[str, Any]:
-    lms = workshop.lms
-    supplies: dict[str, Any] = {
-        "metric": for_optimizer(workshop.metric),
-        "prompt_model": lms["prompt"],
-        "task_model": lms["task"],
-        "reflection_lm": lms["prompt"],
-        "num_threads": lms.threads,
-        "seed": workshop.seed,
-        "max_errors": _MANY,
-        "trainset": workshop.train.examples(),
-    }
-    if "valset" in parameters(stage.optimizer)[1] and "valset" not in stage.options:
-        supplies["trainset"], supplies["valset"] = carve(workshop.train, workshop.seed)
-    if lms.model("teacher") != lms.model("task") or stage.aim == "cheaper":
-        teacher = thawed(incumbent)
-        if lms.model("teacher") != lms.model("task"):
-            teacher.set_lm(lms["teacher"])
-        supplies["teacher"] = teacher
-    return supplies
-
-
-def _student(stage: Stage, incumbent: Any, workshop: Workshop) -> Any:
-    student = thawed(incumbent)
-    if stage.aim == "cheaper":
-        student.set_lm(workshop.lms["student"])
-    elif stage.lever != "prompt":
-        for predictor in student.predictors():
-            predictor.lm = predictor.lm or workshop.lms["task"]
-    return student
-
-
 def _rebuilt(result: Any, incumbent: Any, workshop: Workshop) -> Any:
     """The optimizer's result as it would be loaded, with the LMs that it dropped."""
     after, found = predictor_lms(thawed(result)), snapshot(result)
@@ -215,11 +115,12 @@ def _lms(taken: Snapshot, incumbent: Any, workshop: Workshop) -> dict[str, str]:
     """Model by predictor: what the optimizer dropped comes back, and the task's LM needs no pinning."""
     before = {name: lm.model for name, lm in predictor_lms(incumbent).items()}
     task = workshop.lms.model("task")
-    return {**before, **{name: model for name, model in taken.lms.items() if model != task or name in before}}
+    known = {**before, **{name: model for name, model in taken.lms.items() if model != task or name in before}}
+    return {name: model for name, model in known.items() if name in taken.state}
 
 
 def _restored(taken: Snapshot, incumbent: Any, workshop: Workshop, lms: Mapping[str, Any] | None = None) -> Any:
-    known = {lm.model: lm for lm in (*predictor_lms(incumbent).values(), *(lms or {}).values())}
+    known = {lm.model: lm for lm in (*(lms or {}).values(), *predictor_lms(incumbent).values())}
     return restore(workshop.factory, taken, lambda model: known.get(model) or workshop.lms.by_model(model))
 
 
@@ -235,7 +136,8 @@ class _Watcher(BaseCallback):  # type: ignore[misc]
 
     def on_evaluate_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         program = inputs.get("program")
-        if getattr(vars(program).get("forward"), "__name__", "") == "patched_forward":
+        whole = (inputs.get("callback_metadata") or {}).get("metric_key") == "eval_full"  # what GEPA calls it
+        if getattr(vars(program).get("forward"), "__name__", "") == "patched_forward" and not whole:
             return  # DSPy collects traces this way: it bootstraps training rows and tries nothing
         self._open[call_id] = (program, len(inputs.get("devset") or instance.devset))
 
@@ -243,10 +145,7 @@ class _Watcher(BaseCallback):  # type: ignore[misc]
         program, n = self._open.pop(call_id, (None, 0))
         if program is None or exception is not None or outputs is None:
             return
-        score = float(getattr(outputs, "score", outputs)) / 100
-        candidate = Candidate(len(self._bench.candidates), score, n, snapshot(program).to_json())
-        self._bench.candidates.append(candidate)
-        self._bench.on_candidate(candidate)
+        self._bench.take(program, float(getattr(outputs, "score", outputs)) / 100, n)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from cascade.dataset import Dataset, Split
 from cascade.experiment import Experiment, Plateau, Stage
 from cascade.metrics import metric
 from cascade.runner import execute
-from cascade.settings import Settings
+from cascade.settings import LMSpec, Settings
 from cascade.testing import ScriptedEngine, ScriptedLMs
 
 LABELS = ["a", "b", "c", "d"]
@@ -78,6 +78,11 @@ def experiment(*stages: Stage, train: int = 30, dev: int = 40, test: int = 40, *
 
 def settings_in(folder: Path, **options: Any) -> Settings:
     return Settings(**{"project": folder, "home": folder / ".cascade", "tracking_uri": "", "threads": 4, **options})
+
+
+def specs(**lms: str) -> dict[str, LMSpec]:
+    """Settings of LMs by name, for `settings_in(folder, lm=…)`."""
+    return {name: LMSpec(model) for name, model in lms.items()}
 
 
 def prepared(defined: Experiment, folder: Path, engine: ScriptedEngine, **options: Any) -> Prepared:

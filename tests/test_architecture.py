@@ -7,11 +7,11 @@ import cascade
 
 PACKAGE = Path(cascade.__file__).parent
 LAYERS: list[tuple[str, set[str]]] = [
-    ("definitions", {"errors", "redaction", "settings", "spending", "dataset", "metrics", "experiment", "discover", "program"}),
+    ("definitions", {"errors", "redaction", "settings", "spending", "dataset", "metrics", "experiment", "discover", "nearest", "ensemble", "program"}),
     ("judgement", {"evaluation", "intervals", "comparison", "decision"}),
     ("lm", {"lm"}),
-    ("work", {"optimizers", "stage", "headroom", "bounds", "forecast", "check", "journal", "progress", "publishing",
-              "recording", "result", "session", "proving", "runner", "programs", "testing"}),
+    ("work", {"optimizers", "building", "stage", "headroom", "bounds", "forecast", "check", "journal", "progress", "publishing",
+              "recording", "result", "session", "proving", "recipes", "runner", "programs", "testing"}),
     ("mlflow_store", {"mlflow_store"}),
     ("report", {"report"}),
     ("running", {"running"}),

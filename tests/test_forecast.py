@@ -74,7 +74,7 @@ COSTS = [
     ({"default": PAID}, [None, None, None]),
     ({"prompt": PAID}, [0.0, None, 0.0]),
     ({"prompt": EMBEDDED, "task": PAID}, [None, None, None]),
-    ({"teacher": PAID}, [0.0, 0.0, 0.0]),
+    ({"teacher": PAID}, [0.0, None, 0.0]),
 ]
 
 

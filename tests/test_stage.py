@@ -9,6 +9,7 @@ import pytest
 import scripted
 from dspy.teleprompt.teleprompt import Teleprompter
 
+from cascade.building import Workshop, build, carve
 from cascade.errors import BudgetSpent, StageFailed
 from cascade.experiment import Budget, Stage
 from cascade.lm.gateway import Gateway, installed
@@ -16,7 +17,7 @@ from cascade.lm.ledger import Ledger
 from cascade.lm.meter import Meter
 from cascade.program import restore, snapshot
 from cascade.settings import LMSpec
-from cascade.stage import Bench, Workshop, best_so_far, build, carve, optimize
+from cascade.stage import Bench, best_so_far, optimize
 from cascade.testing import ScriptedEngine, ScriptedLMs
 
 

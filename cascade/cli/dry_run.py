@@ -17,7 +17,7 @@ NOT_BOUNDED = "not bounded"
 _UNITS = {"lm_calls": "LM calls", "tokens": "tokens", "usd": "dollars", "minutes": "minutes"}
 
 
-def foresee(name: str, parts: Parts) -> "Forecast":
+def foresee(name: str, parts: Parts, recipe: str | None = None) -> "Forecast":
     """The forecast of an experiment.
 
     Raises:
@@ -28,7 +28,7 @@ def foresee(name: str, parts: Parts) -> "Forecast":
     from cascade.settings import load_settings
 
     settings = load_settings()
-    experiment = experiment_named(name, settings.project)
+    experiment = experiment_named(name, settings.project, recipe)
     return forecast(prepare(experiment, settings, parts.lms(settings) if parts.lms else None))
 
 

@@ -74,17 +74,25 @@ def _descriptor_redirected(source: int, target: int) -> Iterator[None]:
         os.close(kept)
 
 
-def experiment_named(name: str, project: Path) -> "Experiment":
+def experiment_named(name: str, project: Path, recipe: str | None = None) -> "Experiment":
     """`cascade.discover.discover`, also for a file that tries to end the process.
 
+    Args:
+        recipe: whose stages take the place of its own.
+
     Raises:
-        ExperimentError: no such file, or a broken one.
+        ExperimentError: no such file, a broken one, or no such recipe.
     """
     from cascade.discover import discover
 
     try:
-        return discover(name, project)
+        found = discover(name, project)
     except SystemExit as error:
         raise ExperimentError(
             f"experiments/{name}.py calls exit({error.code!r}) when it is imported. Remove that call."
         ) from None
+    if recipe is None:
+        return found
+    from cascade.recipes import under
+
+    return under(found, recipe)

@@ -19,6 +19,10 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="An experiment: a file
 New = Annotated[bool, typer.Option("--new", help="Start over although an interrupted run could go on.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Pay for every answer again, whatever the ledger holds.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what the run may cost and what it could show.")]
+Recipe = Annotated[
+    str | None,
+    typer.Option("--recipe", metavar="NAME", help="Run these stages instead of its own: classic or small."),
+]
 NoMlflow = Annotated[bool, typer.Option("--no-mlflow", help="Keep the run in the local journal only.")]
 
 
@@ -29,6 +33,7 @@ def run(  # noqa: PLR0913, PLR0917 - one an option
     fresh: Fresh = False,
     no_mlflow: NoMlflow = False,
     dry_run: DryRun = False,
+    recipe: Recipe = None,
     as_json: Json = False,
 ) -> None:
     """Run an experiment, or go on with its interrupted run.
@@ -36,21 +41,21 @@ def run(  # noqa: PLR0913, PLR0917 - one an option
     Example: cascade run qa --new
     """
     if dry_run:
-        _forecast(name, parts_of(context), as_json)
+        _forecast(name, parts_of(context), as_json, recipe)
         return
     with stdout_kept():
-        result, mlflow = run_experiment(name, parts_of(context), new=new, fresh=fresh, log=not no_mlflow)
+        result, mlflow = run_experiment(name, parts_of(context), new=new, fresh=fresh, log=not no_mlflow, recipe=recipe)
     if as_json:
         print_json(result.to_json())
     else:
         _print_result(result, mlflow)
 
 
-def _forecast(name: str, parts: Parts, as_json: bool) -> None:
+def _forecast(name: str, parts: Parts, as_json: bool, recipe: str | None) -> None:
     from cascade.cli.dry_run import foresee, print_forecast
 
     with stdout_kept():
-        found = foresee(name, parts)
+        found = foresee(name, parts, recipe)
     if as_json:
         print_json(found.to_json())
     else:
@@ -58,7 +63,7 @@ def _forecast(name: str, parts: Parts, as_json: bool) -> None:
 
 
 def run_experiment(
-    name: str, parts: Parts, *, new: bool = False, fresh: bool = False, log: bool = True
+    name: str, parts: Parts, *, new: bool = False, fresh: bool = False, log: bool = True, recipe: str | None = None
 ) -> "tuple[Result, str]":
     """Run an experiment and show its progress on stderr; returns the result and where MLflow shows it.
 
@@ -72,7 +77,7 @@ def run_experiment(
     from cascade.settings import load_settings
 
     settings = load_settings()
-    experiment = experiment_named(name, settings.project)
+    experiment = experiment_named(name, settings.project, recipe)
     prepared = prepare(experiment, settings, parts.lms(settings) if parts.lms else None)
     store = tracker(settings, prepared.lms, log=log)
     with watching(resumed_from="" if new else _interrupted_at(prepared)) as progress:

@@ -13,6 +13,7 @@ from typing import Any
 import dspy
 
 from cascade.errors import StageFailed
+from cascade.nearest import NearestPredict, as_shown
 from cascade.optimizers.work import Given, Work
 
 
@@ -53,7 +54,11 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
         if not answered:
             raise StageFailed(f"None of {len(trainset)} training examples was answered in the right format.")
         self._labeled = _labels(student, trainset) if self.max_labeled_rows else []
-        return super().compile(student, answered, teacher)
+        tuned = super().compile(student, answered, teacher)
+        for predictor in tuned.predictors():
+            if self.exclude_demos and isinstance(predictor, NearestPredict):
+                predictor.nearest = None
+        return tuned
 
     @staticmethod
     def upper_bound(options: Mapping[str, Any], given: Given) -> Work:
@@ -87,7 +92,7 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
                 "give a better teacher, or lower the metric's threshold."
             )
         good += [_as_trace(trace_data[0]["trace"], example) for example in labeled]
-        return super()._prepare_finetune_data(good, lm, pred_ind)
+        return super()._prepare_finetune_data([_with_demos_as_shown(row) for row in good], lm, pred_ind)
 
 
 def _labels(student: Any, trainset: Sequence[Any]) -> list[Any]:
@@ -99,6 +104,11 @@ def _labels(student: Any, trainset: Sequence[Any]) -> list[Any]:
             f"({', '.join(sorted(wanted))}). Leave it out."
         )
     return list(trainset)
+
+
+def _with_demos_as_shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What is trained on is the prompt that was asked: demos that depend on the question are in it."""
+    return {**row, "trace": [(as_shown(one, inputs), inputs, told) for one, inputs, told in row["trace"]]}
 
 
 def _as_trace(like: Sequence[Any], example: Any) -> dict[str, Any]:

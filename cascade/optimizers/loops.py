@@ -13,6 +13,7 @@ from typing import Any
 import dspy
 
 from cascade.experiment import Stage, parameters
+from cascade.optimizers.ensemble import Ensemble
 from cascade.optimizers.finetune import BootstrapFinetune
 from cascade.optimizers.work import Given, Work
 
@@ -53,24 +54,21 @@ def _defaults(optimizer: type) -> dict[str, Any]:
     return {name: parameter.default for name, parameter in {**compile_, **constructor}.items()}
 
 
-def _bootstraps(times: int, options: Options, given: Given, *, labeled: bool) -> Work:
-    """`BootstrapFewShot._bootstrap`, so often: every example of train is tried until it is answered well.
-
-    A teacher that is shown labels is reset first, its LM too (`_prepare_student_and_teacher`): the task's LM answers.
-    """
+def _bootstraps(times: int, options: Options, given: Given) -> Work:
+    """`BootstrapFewShot._bootstrap`, so often: every example of train is tried until it is answered well."""
     runs = times * given.train * options.get("max_rounds", 1)
-    return Work(teacher_runs=runs) if given.teacher and not labeled else Work(runs=runs)
+    return Work(teacher_runs=runs) if given.teacher else Work(runs=runs)
 
 
 def _nothing(options: Options, given: Given) -> Work:  # noqa: ARG001
-    """`vanilla.py`, `knn_fewshot.py`, `ensemble.py`: `compile` chooses or wraps and calls no LM."""
+    """`vanilla.py`: `compile` chooses and calls no LM."""
     return Work()
 
 
 def _bootstrap_few_shot(options: Options, given: Given) -> Work:
     """`bootstrap.py`."""
     wanted = bool(options["max_bootstrapped_demos"])
-    return _bootstraps(int(wanted), options, given, labeled=bool(options["max_labeled_demos"]))
+    return _bootstraps(int(wanted), options, given)
 
 
 def _random_search(options: Options, given: Given) -> Work:
@@ -78,9 +76,13 @@ def _random_search(options: Options, given: Given) -> Work:
     only = options["restrict"]
     seeds = [seed for seed in range(-3, options["num_candidate_programs"]) if only is None or seed in only]
     bootstrapped = sum(seed >= -1 for seed in seeds)
-    return Work(runs=len(seeds) * (given.val or given.train)) + _bootstraps(
-        bootstrapped, options, given, labeled=bool(options["max_labeled_demos"])
-    )
+    return Work(runs=len(seeds) * (given.val or given.train)) + _bootstraps(bootstrapped, options, given)
+
+
+def _optuna(options: Options, given: Given) -> Work:
+    """`teleprompt_optuna.py`: demos once, then trials on val that show one of them each."""
+    runs = options["num_candidate_programs"] * (given.val or given.train)
+    return _bootstraps(int(bool(options["max_demos"])), options, given) + Work(runs=runs)
 
 
 def _mipro(options: Options, given: Given) -> Work:
@@ -107,7 +109,7 @@ def _mipro(options: Options, given: Given) -> Work:
     each = 3 if options["program_aware_proposer"] else 1
     proposals = given.predictors * min(instructions, max(sets, 1)) * each
     return (
-        _bootstraps(bootstrapped, {}, given, labeled=labeled)
+        _bootstraps(bootstrapped, {}, given)
         + Work(prompt_calls=_summary(options, given) + proposals)
         + Work(runs=_searched(trials, val, options, minibatch=minibatch))
     )
@@ -228,7 +230,7 @@ def _infer_rules(options: Options, given: Given) -> Work:
         half = int(0.5 * given.train)
         given = replace(given, train=half, val=given.train - half)
     candidates = options["num_candidates"]
-    return _bootstraps(1, options, given, labeled=True) + Work(
+    return _bootstraps(1, options, given) + Work(
         runs=candidates * (given.val or 0), task_calls=candidates * given.predictors
     )
 
@@ -238,14 +240,14 @@ _RULES: Mapping[str, Rule] = {
     "dspy.teleprompt.bootstrap.BootstrapFewShot": _bootstrap_few_shot,
     "dspy.teleprompt.random_search.BootstrapFewShotWithRandomSearch": _random_search,
     "dspy.teleprompt.bettertogether.BetterTogether": _better_together,
-    # Stages run ours in its place.
+    # Stages run ours in their place.
     "dspy.teleprompt.bootstrap_finetune.BootstrapFinetune": BootstrapFinetune.upper_bound,
+    "dspy.teleprompt.ensemble.Ensemble": Ensemble.upper_bound,
     "dspy.teleprompt.gepa.gepa.GEPA": _gepa,
     "dspy.teleprompt.simba.SIMBA": _simba,
     "dspy.teleprompt.copro_optimizer.COPRO": _copro,
     "dspy.teleprompt.infer_rules.InferRules": _infer_rules,
     "dspy.teleprompt.vanilla.LabeledFewShot": _nothing,
-    "dspy.teleprompt.knn_fewshot.KNNFewShot": _nothing,
-    "dspy.teleprompt.ensemble.Ensemble": _nothing,
+    "dspy.teleprompt.teleprompt_optuna.BootstrapFewShotWithOptuna": _optuna,
 }
 """By full name: finding a class must not import the packages that it needs."""

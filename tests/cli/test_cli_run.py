@@ -103,3 +103,13 @@ def test_list_of_nothing_says_where_it_looked(project):
     (project.folder / "experiments/letters.py").unlink()
     assert project.cascade("list").out.startswith("There is no experiment in ")
     assert json.loads(project.cascade("list", "--json").out) == []
+
+
+def test_another_recipe_is_one_flag_away(project):
+    done = project.cascade("run", "letters", "--no-mlflow", "--recipe", "small", "--json")
+    assert done.code == 0
+    assert [stage["stage"] for stage in json.loads(done.out)["stages"]] == ["0-baseline", "1-nearest", "2-weights"]
+    foreseen = project.cascade("run", "letters", "--dry-run", "--recipe", "classic")
+    assert "together" in foreseen.out
+    refused = project.cascade("run", "letters", "--recipe", "large")
+    assert (refused.code, refused.err) == (2, "cascade: There is no recipe 'large'. Found: classic, small.\n")

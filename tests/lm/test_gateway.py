@@ -15,13 +15,14 @@ import pytest
 import scripted
 from dspy.utils.exceptions import LMError
 
+from cascade.building import Workshop
 from cascade.errors import BudgetSpent, Interrupted
 from cascade.experiment import Budget, Stage
 from cascade.lm.gateway import Gateway, installed
 from cascade.lm.ledger import Ledger
 from cascade.lm.meter import Meter
 from cascade.spending import USAGE, Usage
-from cascade.stage import Workshop, optimize
+from cascade.stage import optimize
 from cascade.testing import ScriptedEngine, ScriptedLMs
 
 

@@ -43,12 +43,13 @@ print(json.dumps({
 
 
 class Loud(BaseHTTPRequestHandler):
-    """An OpenAI endpoint that shouts the question back, politely if it was told to."""
+    """An OpenAI endpoint that shouts the question back, politely if it was told to and shown the row nearest to "two"."""
 
     def do_POST(self) -> None:
         messages = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"]
         question = messages[-1]["content"].partition("[[ ## question ## ]]")[2].strip().splitlines()[0]
-        polite = ", please" if "Answer instructions." in messages[0]["content"] else ""
+        told = "Answer instructions." in messages[0]["content"] and any("two, too" in m["content"] for m in messages)
+        polite = ", please" if told else ""
         content = f"[[ ## answer ## ]]\n{question.upper()}{polite}\n\n[[ ## completed ## ]]"
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
@@ -93,7 +94,10 @@ def scripted(made: Settings) -> LMs:
 
 
 def test_a_program_runs_in_a_fresh_process_without_pickle(tmp_path: Path, uri: str, endpoint: str) -> None:
-    MlflowTracker(uri).publish(by_hand.unfinished(tmp_path, "completed"))
+    journal = by_hand.unfinished(tmp_path, "completed")
+    shown = {**by_hand.state("Answer instructions.")["answer"], "nearest": rows("one", "two, too", "three")}
+    by_hand.write_stage(journal, by_hand.stage_record(1, "instructions"), {"answer": shown})
+    MlflowTracker(uri).publish(journal)
     (tmp_path / "experiments" / "qa.py").unlink()
     there = tmp_path / "there"
     there.mkdir()
@@ -128,6 +132,25 @@ def test_a_loaded_program_runs_under_its_own_lms_and_changes_no_global_setting(t
     assert (dspy.settings.lm, dspy.settings.adapter) == before
     assert program.fields({"question": "hi", "id": "7"}) == {"answer": "{'question': 'hi'} from scripted/base, 1 demos"}
     assert program.module.answer.signature.instructions == "Answer instructions."
+
+
+def rows(*questions: str) -> dict[str, Any]:
+    """The state of an index of the nearest demos."""
+    shown = [{"question": question, "answer": "…"} for question in questions]
+    return {"rows": shown, "inputs": ["question"], "k": 2, "order": "last", "embedder": "", "vectors": []}
+
+
+def test_nearest_demos_and_votes_come_out_of_the_store(tmp_path: Path, uri: str) -> None:
+    one, other = by_hand.state()["answer"], {**by_hand.state()["answer"], "nearest": rows("one", "two", "three")}
+    states = {"20261122-01": {"answer": other}, "20261122-02": {"members[0].answer": one, "members[1].answer": other}}
+    for run, program in states.items():
+        journal = by_hand.unfinished(tmp_path, "completed", id=run)
+        by_hand.write_stage(journal, by_hand.stage_record(1, "instructions"), program)
+        MlflowTracker(uri).publish(journal)
+    nearest, vote = (load_program(f"models:/qa/{version}", settings(tmp_path, uri), lms=scripted) for version in (1, 2))
+    assert nearest(question="hi").answer.endswith("from scripted/base, 3 demos")
+    assert [member.answer.demos for member in vote.module.members] == [one["demos"]] * 2
+    assert vote(question="hi").answer.endswith("1 demos")
 
 
 def test_names_mean_the_models_that_were_judged(tmp_path: Path, uri: str) -> None:

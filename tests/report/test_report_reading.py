@@ -33,7 +33,9 @@ STATUSES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("written", "pid", "shown"), STATUSES)
+@pytest.mark.parametrize(
+    ("written", "pid", "shown"), STATUSES, ids=lambda value: "here" if value == os.getpid() else None
+)
 def test_a_run_whose_process_is_gone_was_interrupted(tmp_path, written, pid, shown):
     journal = by_hand.begun(tmp_path, status=written, pid=pid)
     assert read(journal).status == shown

@@ -1,0 +1,46 @@
+"""Recipes: stages that were measured together, and experiments under them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import scripted
+
+from cascade.discover import discover
+from cascade.errors import ExperimentError
+from cascade.recipes import RECIPES, classic, small, under
+from cascade.testing import ScriptedEngine
+
+ROOT = Path(__file__).parents[1]
+
+
+def told(stages: Any) -> list[tuple[str, str, str]]:
+    return [(stage.name, stage.describe()["optimizer"], stage.lever) for stage in stages]
+
+
+def test_qa_runs_the_classic_four() -> None:
+    wanted = [("instructions", "MIPROv2", "prompt"), ("demos", "BootstrapFewShot", "prompt"),
+              ("together", "BetterTogether", "both"), ("weights", "BootstrapFinetune", "weights")]  # fmt: skip
+    assert told(classic()) == wanted
+    experiment = discover("qa", ROOT)
+    assert [stage.describe() for stage in experiment.stages] == [stage.describe() for stage in classic()]
+
+
+def test_labels_and_epochs_are_what_the_weights_learn() -> None:
+    together, weights = (stage.describe() for stage in classic(labels=10, epochs=2)[2:])
+    assert (together["w.max_labeled_rows"], together["w.train_kwargs"]) == ("10", "{'epochs': 2}")
+    assert (weights["max_labeled_rows"], weights["train_kwargs"]) == ("5", "{'epochs': 1}")
+    assert small(labels=7)[1].describe()["max_labeled_rows"] == "7"
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_an_experiment_runs_under_any_recipe(recipe: str, tmp_path: Path) -> None:
+    defined = under(scripted.experiment(plateau=scripted.PATIENT), recipe)
+    assert told(defined.stages) == told(RECIPES[recipe]())
+    result = scripted.run(defined, tmp_path, ScriptedEngine(scripted.answer))
+    assert [stage.status for stage in result.stages] == ["done"] * (1 + len(defined.stages))
+
+
+def test_a_recipe_that_is_not_there_is_named() -> None:
+    with pytest.raises(ExperimentError, match=r"^There is no recipe 'large'\. Found: classic, small\.$"):
+        under(scripted.experiment(), "large")
