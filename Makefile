@@ -38,7 +38,7 @@ cascade: ## Run an experiment: make cascade EXP=qa [ARGS="--new"].
 	@$(BIN)/cascade run "$(EXP)" $(ARGS)
 
 test: setup ## Run the tests, but for those that take minutes.
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(ARGS)
 
 test-all: setup ## Run all tests.
 	@$(BIN)/python -m pytest $(ARGS)

@@ -161,12 +161,24 @@ def _asked(embedder: str, text: str) -> tuple[float, ...]:
     return embed(embedder, [text])[0]
 
 
+def function_in(state: Mapping[str, Any]) -> str:
+    """The function that a predictor's state names as embedder, or ""."""
+    said = state.get(STATE)
+    embedder = said.get("embedder") if isinstance(said, Mapping) else ""
+    return embedder if isinstance(embedder, str) and is_function(embedder) else ""
+
+
+def is_function(embedder: str) -> bool:
+    """Whether an embedder is a function, `module:function`, and no model string, which always holds a slash."""
+    return ":" in embedder and "/" not in embedder
+
+
 def _embedder(name: str) -> Callable[[list[str]], Any]:
-    module, colon, function = name.partition(":")
     found: Callable[[list[str]], Any]
-    if not colon:
+    if not is_function(name):
         found = dspy.Embedder(name)
         return found
+    module, _, function = name.partition(":")
     try:
         found = dspy.Embedder(getattr(importlib.import_module(module), function), caching=False)
     except (ImportError, AttributeError):

@@ -74,12 +74,23 @@ def package(journal: Journal, stage: StageRecord, weights: Callable[[str], Path 
     state, own = journal.read(f"{stage.folder}/program.json"), stage.lms
     if not isinstance(state, dict):
         raise ExperimentError(f"{journal.folder / stage.folder} holds no program.json.")
+    if function := _function_in(state):
+        raise ExperimentError(
+            f"Its embedder is the function {function!r}, which a loaded program does not run. Give NearestDemos the "
+            "model string of an embedder."
+        )
     serving = {name: model for name, model in run.lms.items() if name not in _OPTIMIZERS_ONLY}
     needed = dict.fromkeys((*own.values(), *serving.values()))
     trained = {model: file for model in needed if _TRAINED.search(model) and (file := weights(model)) is not None}
     names = {model: file.name for model, file in trained.items()}
     config = _config(run, source, {"predictors": own, "lms": serving, "weights": names})
     return Package(stage.folder, config, _without_lms(state), source, trained, stage.params)
+
+
+def _function_in(state: Mapping[str, Any]) -> str:
+    from cascade.nearest import function_in
+
+    return next(filter(None, map(function_in, state.values())), "")
 
 
 def log(client: Any, experiment_id: str, run_id: str, package: Package, note: str) -> Any:

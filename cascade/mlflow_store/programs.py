@@ -21,10 +21,13 @@ from typing import Any
 import dspy
 
 from cascade.discover import import_file
+from cascade.ensemble import built
 from cascade.errors import ExperimentError, ModelError, TrackingError
 from cascade.lm.lms import LMs
 from cascade.mlflow_store.models import CONFIG, STATE
 from cascade.mlflow_store.store import connect, reaching
+from cascade.nearest import STATE as NEAREST
+from cascade.nearest import function_in
 from cascade.program import Snapshot, restore
 from cascade.redaction import told
 from cascade.settings import LMSpec, Settings, load_settings
@@ -34,6 +37,7 @@ _FIELDS = {
     "factory": str, "source": str, "inputs": list, "outputs": list, "settings": dict, "predictors": dict, "lms": dict,
     "weights": dict,
 }  # fmt: skip
+_MODEL = "Give NearestDemos the model string of an embedder, and run the experiment again."
 _AGAIN = "Log the program again, or remove the folder to fetch it once more."
 _URI = re.compile(r"models:/+(?:(?P<id>m-[0-9a-f]{32})|(?P<name>[^@/]+)(?:@(?P<alias>[^@/]+)|/(?P<version>\d+)))/?")
 
@@ -103,7 +107,7 @@ def rebuild(folder: Path, settings: Settings | None = None, *, lms: MakeLMs = LM
     for model, name in config["weights"].items():
         _install(model, folder / name, made.models)
     factory = _factory(folder / config["source"], config["factory"])
-    taken = Snapshot(_state(folder, factory()), config["predictors"])
+    taken = Snapshot(_state(folder, factory), config["predictors"])
     try:
         module = restore(factory, taken, made.by_model)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -122,18 +126,23 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _state(folder: Path, program: Any) -> dict[str, Any]:
-    """A model's state, as far as `program` has such fields, and without LMs.
+def _state(folder: Path, factory: Callable[[], Any]) -> dict[str, Any]:
+    """A model's state, as far as the program has such fields, and without LMs.
 
     DSPy sets every field that it finds, and builds the LMs that it finds: one that was added could send the key
-    elsewhere.
+    elsewhere. An embedder that is a function could be any function.
     """
-    state = _read(folder / STATE)
-    own = {name: parameter.dump_state() for name, parameter in program.named_parameters()}
+    state = {name: part for name, part in _read(folder / STATE).items() if isinstance(part, dict)}
+    for part in state.values():
+        if refused := function_in(part):
+            raise TrackingError(
+                f"{folder / STATE} has the function {refused!r} as embedder, which is not run. {_MODEL}"
+            )
+    own = {name: {*predictor.dump_state(), NEAREST} for name, predictor in built(factory, state).named_parameters()}
     return {
         name: {field: None if field == "lm" else value for field, value in part.items() if field in own[name]}
         for name, part in state.items()
-        if name in own and isinstance(part, dict)
+        if name in own
     }
 
 

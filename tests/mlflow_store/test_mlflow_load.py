@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import dspy
+import mlflow
 import mlflow_journals as by_hand
 import pytest
 
@@ -151,6 +152,24 @@ def test_nearest_demos_and_votes_come_out_of_the_store(tmp_path: Path, uri: str)
     assert nearest(question="hi").answer.endswith("from scripted/base, 3 demos")
     assert [member.answer.demos for member in vote.module.members] == [one["demos"]] * 2
     assert vote(question="hi").answer.endswith("1 demos")
+
+
+def test_an_embedder_that_is_a_function_is_not_run_when_a_program_is_loaded(tmp_path: Path, uri: str) -> None:
+    journal = by_hand.unfinished(tmp_path, "completed")
+    run = {**rows("one", "two"), "embedder": "subprocess:call", "vectors": [[1.0], [1.0]]}
+    shown = {**by_hand.state()["answer"], "nearest": run}
+    by_hand.write_stage(journal, by_hand.stage_record(1, "instructions"), {"answer": shown})
+    MlflowTracker(uri).publish(journal)
+    client = mlflow.MlflowClient(uri)
+    (stage,) = client.search_runs(["1"], filter_string="tags.`cascade.stage` = '1-instructions'")
+    assert "the function 'subprocess:call'" in stage.data.tags["cascade.no_model"]
+
+    MlflowTracker(uri).publish(by_hand.unfinished(tmp_path, "completed", id="20261122-02"))
+    load_program("models:/qa@challenger", settings(tmp_path, uri), lms=scripted)
+    (state,) = (tmp_path / "elsewhere" / "programs").glob("*/state.json")
+    state.write_text(json.dumps({"answer": shown}))
+    with pytest.raises(TrackingError, match=r"has the function 'subprocess:call' as embedder, which is not run\. Give"):
+        load_program("models:/qa@challenger", settings(tmp_path, uri), lms=scripted)
 
 
 def test_names_mean_the_models_that_were_judged(tmp_path: Path, uri: str) -> None:
