@@ -279,7 +279,7 @@ def _finish(session: Session, status: str, best: StageResult) -> Result:
     )
     result = Result(
         session.prepared.name, record.id, record.status, tuple(session.results), best, test, spent,
-        str(session.journal.folder), text,
+        str(session.journal.folder), text, session.prepared.lms,
     )  # fmt: skip
     session.progress.end(result)
     return result
