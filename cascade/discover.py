@@ -77,7 +77,7 @@ def source_file(experiment: Experiment) -> Path:
 def signature_parts(experiment: Experiment, data: Data, lms: Mapping[str, str]) -> dict[str, str]:
     """Hashes of what defines a run, by part; two runs with equal parts do the same work.
 
-    The budget and the plateau are not in it: raising a cap continues a run, it does not make another.
+    The budget and the plateau are not in it: an interrupted run goes on under a raised cap.
     """
     source, factory = source_file(experiment), getattr(experiment.program, "__qualname__", "")
     files = dict.fromkeys((*_reachable(source), *_reachable(_metric_file(experiment) or source)))
