@@ -193,8 +193,9 @@ def _read_file(source: str, project: Path, place: str) -> Any:
     import pandas
 
     readers: dict[str, Callable[[], Any]] = {
-        "jsonl": lambda: pandas.read_json(path, lines=True),
-        "json": lambda: pandas.read_json(path),
+        # As written: pandas would make a number of "007" and a date of a field that is called `date`.
+        "jsonl": lambda: pandas.read_json(path, lines=True, dtype=False),
+        "json": lambda: pandas.read_json(path, dtype=False),
         "csv": lambda: pandas.read_csv(path, keep_default_na=False),
         "parquet": lambda: pandas.read_parquet(path),
     }
@@ -232,6 +233,7 @@ def _read_jsonl(path: Path, project: Path) -> list[Row]:
 def _checked(row: Any, place: str) -> Row:
     if not isinstance(row, Mapping):
         raise DatasetError(f"{place} is {row!r}, not a dictionary of fields.")
+    row = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in row.items()}
     for name, value in row.items():
         try:
             json.dumps([name, value], allow_nan=False, ensure_ascii=False).encode()

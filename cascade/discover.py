@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import inspect
 import json
+import os
 import sys
 import traceback
 from collections.abc import Mapping
@@ -76,11 +77,11 @@ def source_file(experiment: Experiment) -> Path:
 def signature_parts(experiment: Experiment, data: Data, lms: Mapping[str, str]) -> dict[str, str]:
     """Hashes of what defines a run, by part; two runs with equal parts do the same work.
 
-    The budget and the plateau are not in it: raising a cap continues a run, it does not make another.
+    The budget and the plateau are not in it: an interrupted run goes on under a raised cap.
     """
-    source = source_file(experiment)
-    root, factory = source.resolve().parent.parent, getattr(experiment.program, "__qualname__", "")
-    code = {str(path.relative_to(root)): _statements(path) for path in _reachable(source)}
+    source, factory = source_file(experiment), getattr(experiment.program, "__qualname__", "")
+    files = dict.fromkeys((*_reachable(source), *_reachable(_metric_file(experiment) or source)))
+    code = {os.path.relpath(path, source.resolve().parent): _statements(path) for path in sorted(files)}
     return {
         "data": data.fingerprint,
         "metric": _digest([experiment.metric.name, experiment.metric.threshold, experiment.repeats]),
@@ -122,18 +123,30 @@ def _imports(path: Path) -> list[Path]:
     return [Path(file).resolve() for file in files if file and "site-packages" not in file]
 
 
+def _metric_file(experiment: Experiment) -> Path | None:
+    try:
+        return Path(inspect.getfile(experiment.metric.judge))
+    except (TypeError, OSError):  # an object that is called, or made at a prompt
+        return None
+
+
 def _statements(path: Path) -> str:
-    """The file's code without its docstring and without `experiment = …`, whose parts are hashed apart."""
-    tree = ast.parse(path.read_text("utf-8"))
-    body = [
-        node
-        for node in tree.body
-        if not (
-            isinstance(node, ast.Assign) and any(getattr(target, "id", "") == "experiment" for target in node.targets)
-        )
-        and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
-    ]
-    return "\n".join(ast.dump(node) for node in body)
+    """The file's code without its docstring and without `experiment = …`, whose parts are hashed apart.
+
+    But for functions without a name: those that stand in `experiment = …` stand nowhere else.
+    """
+    code: list[ast.AST] = []
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if _defines_experiment(node):
+            code += [inner for inner in ast.walk(node) if isinstance(inner, ast.Lambda)]
+        elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+            code.append(node)
+    return "\n".join(map(ast.dump, code))
+
+
+def _defines_experiment(node: ast.stmt) -> bool:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return any(getattr(target, "id", "") == "experiment" for target in targets)
 
 
 def _place(error: Exception, path: Path) -> str:

@@ -86,11 +86,8 @@ class Evaluation:
         return sum(bool(outcome.error) for outcome in self.outcomes)
 
     @property
-    def serving_cost(self) -> float:
-        """What one example costs to serve: dollars where prices are known and not zero, else tokens."""
-        costs = [outcome.cost_usd for outcome in self.outcomes]
-        if None not in costs and any(costs):
-            return math.fsum(cost or 0.0 for cost in costs) / len(costs)
+    def tokens(self) -> float:
+        """Tokens that one example takes, in and out, whether a model or the ledger answered."""
         return sum(outcome.input_tokens + outcome.output_tokens for outcome in self.outcomes) / len(self.outcomes)
 
     @property
@@ -169,9 +166,21 @@ def evaluate(
             outcome = answered[futures[future]] = future.result()
             if on_outcome:
                 on_outcome(outcome)
-            _refuse_if_hopeless(list(answered.values()), allowed, split)
+            if outcome.error:
+                _refuse_if_hopeless(list(answered.values()), allowed, split)
     draws = ([answered[n, rollout] for rollout in range(repeats)] for n in range(len(split)))
     return Evaluation(split, tuple(map(_averaged, draws)))
+
+
+def serving_costs(one: Evaluation, other: Evaluation) -> tuple[float, float]:
+    """What an example costs to serve under each of two programs, in one unit: they are there to be compared.
+
+    Dollars where all prices are known and not all zero, else tokens.
+    """
+    dollars = [evaluation.per_example.cost_usd for evaluation in (one, other)]
+    if None not in dollars and any(dollars):
+        return dollars[0] or 0.0, dollars[1] or 0.0
+    return one.tokens, other.tokens
 
 
 @contextmanager

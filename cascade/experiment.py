@@ -4,6 +4,7 @@ Invariant: definitions are frozen values, checked when they are made, and cannot
 """
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,6 +90,7 @@ class Stage:
             raise ExperimentError(f"Stage {name!r}: lever = {lever!r}. Add lever= one of {', '.join(LEVERS)}.")
         if aim not in ("better", "cheaper"):
             raise ExperimentError(f"Stage {name!r}: aim = {aim!r}. Use 'better' or 'cheaper'.")
+        _require(0 <= margin < 1, f"Stage {name!r}", "margin", margin, "a fraction from 0 to below 1")
         _check_options(name, optimizer, options)
         values = dict(name=name, optimizer=optimizer, lever=lever, aim=aim, margin=margin)
         for attribute, value in {**values, "options": MappingProxyType(dict(options))}.items():
@@ -110,7 +112,7 @@ class Stage:
             if isinstance(option, Stage):
                 flat |= {f"{name}.{key}": value for key, value in option.describe().items()}
             else:
-                flat[name] = getattr(option, "__name__", None) or str(option)
+                flat[name] = _told(option)
         return flat
 
 
@@ -146,6 +148,8 @@ class Plateau:
         _require(
             self.on_plateau in ("escalate", "stop"), "Plateau", "on_plateau", self.on_plateau, "'escalate' or 'stop'"
         )
+        limit = self.max_cost_per_point
+        _require(limit is None or limit > 0, "Plateau", "max_cost_per_point", limit, "above 0")
 
 
 @dataclass(frozen=True)
@@ -247,6 +251,13 @@ class Experiment:
         )
         whole = isinstance(self.repeats, int) and self.repeats >= 1
         _require(whole, "Experiment", "repeats", self.repeats, "a whole number of at least 1")
+
+
+def _told(option: Any) -> str:
+    """An option as a text that is the same in the next process: an LM's model, a function's name, no address."""
+    if isinstance(model := getattr(option, "model", None), str):
+        return model
+    return getattr(option, "__name__", None) or re.sub(r" at 0x[0-9a-f]+", "", str(option))
 
 
 def parameters(optimizer: Any) -> tuple[dict[str, inspect.Parameter], dict[str, inspect.Parameter]]:

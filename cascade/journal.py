@@ -183,7 +183,7 @@ class Journal:
         with written(path):
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                draft.write_text(text, "utf-8")
+                draft.write_bytes(text.encode("utf-8", "backslashreplace"))  # a model may say half a character
                 draft.replace(path)
             except OSError:
                 draft.unlink(missing_ok=True)

@@ -168,11 +168,11 @@ def test_outcomes(test: Test) -> dict[str, list[Any]]:
     return {"id": ids, "baseline": test.baseline.scores, "best": test.best.scores}
 
 
-def summary(best: str, dev: float, baseline_dev: float, test: Test | None, spent: Spent) -> str:
-    """The run in two sentences."""
+def summary(best: str, dev: float, baseline_dev: float, test: Test | str, spent: Spent) -> str:
+    """The run in two sentences; `test` may be the cap of the budget for which it was not looked at."""
     selected = f"Best: {best}, dev {baseline_dev:.1%} → {dev:.1%} (selected on dev)."
-    if test is None:
-        return f"{selected} Not judged on test. {spent.lm_calls} LM calls."
+    if isinstance(test, str):
+        return f"{selected} Not judged on test: the budget is spent ({test}). {spent.lm_calls} LM calls."
     scores = f"test {test.baseline.mean:.1%} → {test.best.mean:.1%}"
     looked = f", look {test.looks} at this test split" if test.looks > 1 else ""
     return f"{selected} {scores}, {proof(test.comparison)}{looked}. {spent.lm_calls} LM calls."

@@ -4,13 +4,15 @@ Invariant: a `Result` holds no connection and no lock; its program runs under th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cascade.comparison import Comparison, Interval
 from cascade.decision import Decision
 from cascade.evaluation import Evaluation
 from cascade.journal import Status
+from cascade.lm.bound_program import BoundProgram
+from cascade.lm.lms import LMs
 from cascade.program import Snapshot
 from cascade.spending import Spent
 
@@ -65,6 +67,7 @@ class Result:
         test: None when the run was stopped before it.
         spent: over all attempts at this run.
         journal: folder of the run.
+        lms: under which the programs were judged.
     """
 
     experiment: str
@@ -76,6 +79,7 @@ class Result:
     spent: Spent
     journal: str
     summary: str
+    lms: LMs = field(repr=False)
 
     @property
     def baseline(self) -> StageResult:
@@ -88,9 +92,9 @@ class Result:
         return [stage.decision for stage in self.stages if stage.decision]
 
     @property
-    def program(self) -> Any:
-        """The best program."""
-        return self.best.program
+    def program(self) -> BoundProgram:
+        """The best program, ready to call: it brings the LMs it was judged with. Its module is `program.module`."""
+        return BoundProgram(self.best.program, self.lms)
 
     def to_frame(self) -> "pandas.DataFrame":
         """A row a stage: score with interval, gain, verdict, spent."""

@@ -18,8 +18,8 @@ from typing import Any
 from cascade.check import Prepared, build_program
 from cascade.comparison import Verdict, compare, corrected, score_interval
 from cascade.decision import Ahead, Evidence, Kept, Next, Standing, decide
-from cascade.errors import BudgetSpent, CascadeError, Interrupted, JournalError
-from cascade.evaluation import Evaluation
+from cascade.errors import BudgetSpent, CascadeError, Interrupted, JournalError, StageFailed
+from cascade.evaluation import Evaluation, serving_costs
 from cascade.experiment import Stage
 from cascade.headroom import look
 from cascade.journal import Status, Tracker, interrupted, next_start
@@ -28,7 +28,7 @@ from cascade.program import snapshot
 from cascade.progress import Progress, Silent
 from cascade.proving import look_at_test
 from cascade.recording import begin_journal, decisions, summary, test_document, test_metrics, write_stage
-from cascade.result import Result, StageResult, Test
+from cascade.result import Result, StageResult
 from cascade.session import Session, alone, begin, interruptible, open_ledger
 from cascade.spending import Spent
 from cascade.stage import Bench, best_so_far, optimize
@@ -100,13 +100,14 @@ class _Position:
 def _cascade(session: Session) -> Result:
     baseline = _baseline(session)
     dev = _judged(baseline)
-    position = _Position(baseline, baseline, Standing(dev.mean, dev.serving_cost))
+    position = _Position(baseline, baseline, Standing(dev.mean))
     status: str = "completed"
     waiting = [(number, stage) for number, stage in enumerate(session.prepared.experiment.stages, 1)]
     skipped = _without_room(session, baseline)
     for number, stage in waiting:
         if stage.name in skipped:
-            _record(session, number, _skipped(number, stage, skipped[stage.name]), stage=stage)
+            left_out = StageResult(f"{number}-{stage.name}", stage.lever, "skipped", Spent(), error=skipped[stage.name])
+            _record(session, number, left_out, stage=stage)
             continue
         ahead = [(later.name, later.lever) for _, later in waiting[number:] if later.name not in skipped]
         result, position = _run_stage(session, number, stage, position, ahead)
@@ -120,7 +121,13 @@ def _baseline(session: Session) -> StageResult:
     name, started, prepared = "0-baseline", time.time(), session.prepared
     program = build_program(prepared.experiment)
     with session.accounted(name):
-        dev = session.evaluate(program, prepared.data.dev, name)
+        try:
+            dev = session.evaluate(program, prepared.data.dev, name)
+        except BudgetSpent as error:
+            raise CascadeError(
+                f"The budget ended before the baseline was judged ({error}). Raise it in Budget(…) and run again: what "
+                "was answered is not paid for again."
+            ) from None
     session.per_example = dev.per_example
     result = StageResult(name, "none", "done", session.spent_by_stage[name], program, snapshot(program), dev)
     return _record(session, 0, _with_interval(session, result), started=started)
@@ -157,7 +164,6 @@ def _run_stage(
     name, started, before = f"{number}-{stage.name}", time.time(), position.incumbent
     bench = Bench(lambda candidate: session.progress.tick(f"candidate {candidate.score:.1%} on {candidate.n}"))
     program, dev, failure, cap = None, None, "", ""
-    paid = session.spent_by_stage.get(name, Spent())
     with session.accounted(name):
         try:
             program, cap = _search(session, stage, name, before, bench)
@@ -169,10 +175,11 @@ def _run_stage(
         except CascadeError as error:
             failure = str(error)
     spent = session.spent_by_stage[name]
-    evidence = _evidence(session, stage, position, dev, failure)
+    evidence = replace(_evidence(session, stage, position, dev, failure), cost=spent.cost_usd)
+    costs = serving_costs(dev, _judged(before)) if dev else (None, position.standing.incumbent_cost)
     decision, standing = decide(
-        replace(evidence, cost=(spent - paid).cost_usd),
-        position.standing,
+        replace(evidence, serving_cost=costs[0]),
+        replace(position.standing, incumbent_cost=costs[1]),
         session.prepared.experiment.plateau,
         ahead=ahead,
         target=session.prepared.experiment.target,
@@ -197,10 +204,11 @@ def _search(session: Session, stage: Stage, name: str, incumbent: StageResult, b
         with session.meter.holding(session.judging(data.dev, data.test, data.test)):
             try:
                 program = optimize(stage, incumbent.program, workshop, bench)
-            finally:
-                # Also where a stage failed: a training that is told to stop fails, and the order is the reason.
-                session.meter.check()
-            return program, ""
+            except StageFailed:
+                session.meter.check()  # a training that is told to stop fails, and the order is the reason
+                raise
+            session.meter.check(minutes=False)  # time that ran out after the last answer takes no finished program away
+            return program, session.meter.late
     except BudgetSpent as error:
         return best_so_far(bench, incumbent.program, workshop), str(error)
 
@@ -225,12 +233,7 @@ def _evidence(session: Session, stage: Stage, position: _Position, dev: Evaluati
         against_anchor=against_anchor,
         against_incumbent=against_incumbent,
         dev_score=dev.mean,
-        serving_cost=dev.serving_cost,
     )
-
-
-def _skipped(number: int, stage: Stage, why: str) -> StageResult:
-    return StageResult(f"{number}-{stage.name}", stage.lever, "skipped", Spent(), error=why)
 
 
 def _record(  # noqa: PLR0913 - a stage's files come from all of these
@@ -256,11 +259,14 @@ def _record(  # noqa: PLR0913 - a stage's files come from all of these
 
 
 def _finish(session: Session, status: str, best: StageResult) -> Result:
-    test: Test | None = None
-    with suppress(BudgetSpent), session.accounted("test"):
-        test = look_at_test(session, best)
+    test, cap = None, ""
+    try:
+        with session.accounted("test"):
+            test = look_at_test(session, best)
+    except BudgetSpent as error:
+        status, cap = "budget", str(error)
     spent, baseline = session.meter.spent, session.results[0]
-    text = summary(best.name, _judged(best).mean, _judged(baseline).mean, test, spent)
+    text = summary(best.name, _judged(best).mean, _judged(baseline).mean, test or cap, spent)
     session.journal.write("decisions.json", decisions(session.results))
     record = session.journal.update(
         status=status,
@@ -273,7 +279,7 @@ def _finish(session: Session, status: str, best: StageResult) -> Result:
     )
     result = Result(
         session.prepared.name, record.id, record.status, tuple(session.results), best, test, spent,
-        str(session.journal.folder), text,
+        str(session.journal.folder), text, session.prepared.lms,
     )  # fmt: skip
     session.progress.end(result)
     return result

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import scripted
 
-from cascade.errors import ExperimentError
+from cascade.errors import CascadeError, ExperimentError
 from cascade.experiment import Budget
 from cascade.journal import Journal
 from cascade.result import Result
@@ -94,7 +94,7 @@ def test_a_cap_on_tokens_is_overshot_by_no_more_than_what_is_in_flight(tmp_path:
 
 def test_a_cap_on_minutes_stops_the_search_and_the_run_is_judged(tmp_path: Path) -> None:
     started = time.monotonic()
-    result, _ = capped(tmp_path, Budget(minutes=0.1), latency=0.04)
+    result, _ = capped(tmp_path, Budget(minutes=0.1), latency=0.1)  # 330 calls by four threads: 8 seconds
     assert result.status == "budget"
     assert time.monotonic() - started < 6 + 10
     judged(result)
@@ -109,3 +109,22 @@ def test_raising_a_cap_reuses_what_was_paid_for(tmp_path: Path, free: Result) ->
     assert small.spent.lm_calls + len(engine.requests) <= free.spent.lm_calls + 40
     assert more.best.taken and free.best.taken
     assert more.best.taken.digest == free.best.taken.digest
+
+
+def test_a_budget_that_ends_with_the_baseline_is_said_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(CascadeError, match=r"before the baseline was judged \(tokens: \d+ of 200\)\. Raise it"):
+        capped(tmp_path, Budget(tokens=200))
+    (path,) = (tmp_path / ".cascade" / "runs" / "x").iterdir()
+    assert Journal(path).run.status == "failed"
+
+
+def test_a_budget_that_ends_while_test_is_looked_at_is_said(tmp_path: Path) -> None:
+    def long_on_test(model: str, inputs: Any, demos: int) -> Any:
+        words = "word " * 2_000 if inputs["question"].startswith("test") else ""
+        return {"answer": f"a {words}"}
+
+    defined = scripted.experiment(budget=Budget(tokens=8_000), **SPLITS)
+    result = scripted.run(defined, tmp_path, ScriptedEngine(long_on_test))
+    assert result.test is None
+    assert result.status == Journal(Path(result.journal)).run.status == "budget"
+    assert "Not judged on test: the budget is spent (tokens: " in result.summary

@@ -207,3 +207,15 @@ def test_any_json_rows_come_back_as_they_were(tmp_path: Path, found: list[dict[s
     path.write_text("".join(json.dumps(row, ensure_ascii=ascii_) + "\n" for row in found), "utf-8", newline="\n")
     assert read_rows(path, tmp_path, "here") == found
     assert read_rows(found, tmp_path, "here") == found
+
+
+def test_json_keeps_its_types(tmp_path: Path) -> None:
+    row = {"question": "Which code?", "answer": "007", "date": "2024-01-01", "count": 3, "tags": ["a"]}
+    _write(tmp_path / "rows.json", json.dumps([row]))
+    assert read_rows("rows.json", tmp_path, "here") == [row]
+
+
+def test_lists_come_out_of_parquet(tmp_path: Path) -> None:
+    rows_ = [{"question": "Which?", "labels": ["x", "y"]}]
+    pandas.DataFrame(rows_).to_parquet(tmp_path / "rows.parquet")
+    assert read_rows("rows.parquet", tmp_path, "here") == rows_

@@ -48,7 +48,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "experiments").mkdir()
     (tmp_path / "helpers_of_discover.py").write_text("LIMIT = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    for name in [name for name in sys.modules if name.startswith(("helpers_of_discover", "experiments"))]:
+    for name in [
+        name for name in sys.modules if name.startswith(("helpers_of_discover", "program_of_discover", "experiments"))
+    ]:
         monkeypatch.delitem(sys.modules, name)
     write(tmp_path)
     return tmp_path
@@ -194,3 +196,46 @@ def test_a_program_typed_at_a_prompt_is_refused() -> None:
     with pytest.raises(ExperimentError, match=r"cannot be found\. Define it in a file, not at a prompt"):
         source_file(Experiment("qa", scripted.right, dict))
     del scope
+
+
+LAMBDAS = """import dspy
+from cascade import Budget, Dataset, Experiment
+import {factory}
+
+ROWS = [{{"question": str(n), "answer": "a"}} for n in range(60)]
+DATA = Dataset("x", train=ROWS[:20], dev=ROWS[20:40], test=ROWS[40:], inputs=["question"])
+{metric}
+experiment = Experiment(dataset=DATA, metric={named}, program={program}, budget=Budget(lm_calls={calls}))
+"""
+TOLD = {"factory": "dspy", "metric": "", "calls": 100, "program": 'lambda: dspy.Predict("question -> answer")'}
+TOLD |= {"named": "lambda example, prediction: example.answer == prediction.answer"}
+
+
+@pytest.mark.parametrize(
+    ("edit", "changed"),
+    [
+        ({"calls": 200}, set()),
+        ({"program": 'lambda: dspy.ChainOfThought("question -> answer")'}, {"source"}),
+        ({"named": "lambda example, prediction: True"}, {"source"}),
+    ],
+)
+def test_functions_without_a_name_count_wherever_they_stand(
+    project: Path, edit: dict[str, Any], changed: set[str]
+) -> None:
+    write(project, LAMBDAS.format(**TOLD))
+    before = parts(project)
+    write(project, LAMBDAS.format(**{**TOLD, **edit}))
+    assert {name for name, part in parts(project).items() if part != before[name]} == changed
+
+
+def test_the_metric_counts_where_the_program_is_from_another_file(
+    project: Path,
+) -> None:
+    (project / "program_of_discover.py").write_text('import dspy\ndef make():\n    return dspy.Predict("a -> b")\n')
+    other = {**TOLD, "factory": "program_of_discover", "program": "program_of_discover.make", "named": "right"}
+    found = []
+    for value in ("example.answer == prediction.answer", "True"):
+        metric = f"def right(example, prediction):\n    return {value}\n"
+        write(project, LAMBDAS.format(**{**other, "metric": metric}))
+        found.append(parts(project)["source"])
+    assert found[0] != found[1]

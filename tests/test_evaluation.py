@@ -11,7 +11,7 @@ import scripted
 
 from cascade.dataset import Split
 from cascade.errors import BudgetSpent, EvaluationFailed, LedgerError, MetricError
-from cascade.evaluation import Evaluation, Outcome, evaluate
+from cascade.evaluation import Evaluation, Outcome, evaluate, serving_costs
 from cascade.experiment import Budget
 from cascade.lm.gateway import Gateway, installed
 from cascade.lm.ledger import Ledger
@@ -214,27 +214,37 @@ def test_latency_tokens_and_calls_are_the_same_when_the_ledger_answers(tmp_path:
         assert one.calls == 1
         assert one.input_tokens > 10
     assert (paid.per_example.lm_calls, free.per_example.lm_calls) == (1, 1)
-    assert paid.serving_cost == free.serving_cost == sum(o.input_tokens + o.output_tokens for o in paid.outcomes) / 6
+    assert paid.tokens == free.tokens == sum(o.input_tokens + o.output_tokens for o in paid.outcomes) / 6
 
 
 def evaluation(*outcomes: Outcome) -> Evaluation:
     return Evaluation(scripted.split("dev", len(outcomes)), outcomes)
 
 
+def served(*examples: tuple[int, int, float | None]) -> Evaluation:
+    return evaluation(
+        *(Outcome(str(n), input_tokens=i, output_tokens=o, cost_usd=c) for n, (i, o, c) in enumerate(examples))
+    )
+
+
+PAID, DEAR = served((10, 5, 0.25), (20, 5, 0.75)), served((1, 1, 2.0))
+FREE, UNKNOWN = served((400, 5, 0.0), (400, 5, 0.0)), served((10, 5, None), (20, 5, 0.75))
 SERVING = [
-    ([(10, 5, 0.25), (20, 5, 0.75)], 0.5),
-    ([(10, 5, None), (20, 5, 0.75)], 20.0),
-    ([(10, 5, 0.0), (20, 5, 0.0)], 20.0),
-    ([(0, 0, 0.0)], 0.0),
+    (PAID, DEAR, (0.5, 2.0)),
+    (FREE, PAID, (0.0, 0.5)),  # a trained student that costs nothing, in place of a model that is paid for
+    (PAID, FREE, (0.5, 0.0)),
+    (FREE, FREE, (405.0, 405.0)),
+    (UNKNOWN, PAID, (20.0, 20.0)),
+    (PAID, UNKNOWN, (20.0, 20.0)),
+    (served((0, 0, 0.0)), FREE, (0.0, 405.0)),
 ]
 
 
-@pytest.mark.parametrize(("served", "cost"), SERVING)
-def test_serving_costs_dollars_where_prices_are_known_else_tokens(
-    served: list[tuple[int, int, Any]], cost: float
+@pytest.mark.parametrize(("one", "other", "costs"), SERVING)
+def test_serving_costs_are_compared_in_dollars_where_all_prices_are_known_else_in_tokens(
+    one: Evaluation, other: Evaluation, costs: tuple[float, float]
 ) -> None:
-    outcomes = [Outcome(str(n), input_tokens=i, output_tokens=o, cost_usd=c) for n, (i, o, c) in enumerate(served)]
-    assert evaluation(*outcomes).serving_cost == cost
+    assert serving_costs(one, other) == costs
 
 
 @pytest.mark.parametrize(

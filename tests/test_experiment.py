@@ -55,6 +55,8 @@ WRONG_STAGES = [
     (lambda: Stage("s", dict), ["<class 'dict'> is no optimizer class"]),
     (lambda: Stage("s", Own), ["Stage 's': lever = None", "Add lever= one of prompt, both, weights"]),
     (lambda: Stage("s", Own, lever="hope"), ["lever = 'hope'"]),  # type: ignore[arg-type]
+    (lambda: Stage("s", dspy.MIPROv2, aim="cheaper", margin=3), ["Stage 's'", "margin = 3", "a fraction from 0"]),
+    (lambda: Plateau(max_cost_per_point=0), ["max_cost_per_point = 0", "above 0"]),
     (lambda: Stage("s", dspy.MIPROv2, aim="nicer"), ["aim = 'nicer'", "'better' or 'cheaper'"]),  # type: ignore[arg-type]
     (
         lambda: Stage("s", Own, lever="prompt", speed=1),
@@ -168,3 +170,14 @@ def test_a_wrong_experiment_is_refused(changes: dict[str, Any], error: type[Exce
 def test_a_budget_describes_the_caps_that_are_set() -> None:
     assert Budget(lm_calls=5, usd=1.5).describe() == {"lm_calls": "5", "usd": "1.5"}
     assert Budget().describe() == {}
+
+
+def test_options_are_described_without_addresses() -> None:
+    class Mine:
+        """Has no text of its own."""
+
+    stage = Stage("s", dspy.MIPROv2, prompt_model=dspy.LM("openai/gpt-5"), task_model=Mine(), metric=len)
+    described = stage.describe()
+    assert described["prompt_model"] == "openai/gpt-5"
+    assert described["metric"] == "len"
+    assert described["task_model"].endswith("Mine object>")

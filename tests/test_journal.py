@@ -185,3 +185,8 @@ def test_what_cannot_be_written_is_one_line_and_leaves_no_draft(tmp_path: Path) 
     with pytest.raises(JournalError, match="No space left on device"):
         journal.write("c.json", {"x": 1})
     assert sorted(path.name for path in journal.folder.iterdir()) == ["a", "run.json"]
+
+
+def test_half_a_character_in_a_text_is_written_as_its_escape(tmp_path: Path) -> None:
+    path = Journal(tmp_path).write("1-x/prompts.md", "half \ud83d, whole \u00e9")
+    assert path.read_text("utf-8") == "half \\ud83d, whole \u00e9"

@@ -12,14 +12,17 @@ from typing import Any
 
 import pytest
 import scripted
+from dspy.teleprompt.teleprompt import Teleprompter
 
+from cascade.check import prepare
 from cascade.errors import Interrupted
-from cascade.experiment import Experiment
+from cascade.experiment import Experiment, Plateau, Stage
 from cascade.journal import Journal
 from cascade.lm.meter import Meter
 from cascade.progress import Silent
 from cascade.result import Result
-from cascade.testing import ScriptedEngine
+from cascade.runner import execute
+from cascade.testing import ScriptedEngine, ScriptedLMs
 
 FOUR = scripted.experiment(*scripted.FOUR_STAGES, plateau=scripted.PATIENT, train=20, dev=20, test=20)
 
@@ -208,7 +211,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import scripted
 from cascade.errors import Interrupted
-from cascade.testing import ScriptedEngine
+from cascade.testing import ScriptedEngine, ScriptedLMs
 from test_resume import FOUR
 engine = ScriptedEngine(scripted.answer, latency=0.02)
 try:
@@ -246,3 +249,48 @@ def test_a_signal_to_the_process(tmp_path: Path, whole: tuple[Result, int], numb
         assert result.spent.lm_calls == calls
     else:
         assert len(counted.engine.requests) <= calls - 20
+
+
+class Free(ScriptedLMs):
+    """A script whose answers cost nothing, as those of embedded models do."""
+
+    def model(self, name: str) -> str:
+        return "embedded/script"
+
+
+class Pays(Teleprompter):
+    """Changes the instructions; the first time it pays five dollars, the next time the ledger answers."""
+
+    watcher = Watcher()
+
+    def __init__(self, text: str = "", pays: bool = True) -> None:
+        super().__init__()
+        self.text, self.pays = text, pays
+
+    def compile(self, student: Any, *, trainset: Any) -> Any:
+        meter = self.watcher.meter
+        assert meter
+        if len(self.watcher.resumed) == 1 and self.pays:
+            meter.reserve()
+            meter.bill("task", 0, 0, 5.0)
+        elif len(self.watcher.resumed) == 1:
+            meter.interrupt("stopped by the test")
+        student.ask.signature = student.ask.signature.with_instructions(self.text)
+        return student
+
+
+def test_what_a_stage_cost_before_an_interruption_counts_when_it_is_decided_again(tmp_path: Path) -> None:
+    stages = (
+        Stage("pays", Pays, lever="prompt", text="One."),
+        Stage("interrupted", Pays, lever="prompt", text="Two.", pays=False),
+        Stage("weights", Pays, lever="weights", text="Three."),
+    )
+    defined = scripted.experiment(*stages, plateau=Plateau(patience=2, max_cost_per_point=0.01))
+    settings = scripted.settings_in(tmp_path)
+    ready = prepare(defined, settings, Free(settings, ScriptedEngine(scripted.answer)))
+    with pytest.raises(Interrupted):
+        execute(ready, progress=Pays.watcher)
+    result = execute(ready, progress=Pays.watcher)
+    assert Pays.watcher.resumed == [False, True]
+    assert result.status == "plateau"
+    assert "$5.00 since the anchor" in result.decisions[-1].reason

@@ -283,6 +283,14 @@ def test_a_tie_goes_to_the_program_that_is_cheaper_to_serve(tmp_path: Path) -> N
     assert result.best.name == "2-short"
 
 
+def test_the_best_program_can_be_called_when_the_run_is_over(done: Done) -> None:
+    question = "dev 3"
+    assert done.first.program(question=question).answer in scripted.LABELS
+    assert done.first.program.module is done.first.best.program
+    none_trained = scripted.run(scripted.experiment(), done.folder, done.engine)
+    assert none_trained.program(question=question).answer in scripted.LABELS
+
+
 def test_the_target_stops(tmp_path: Path) -> None:
     stages = (Stage("trained", Trained, lever="weights"), Stage("words", Instructs, lever="prompt"))
     result = scripted.run(scripted.experiment(*stages, target=0.6), tmp_path, ScriptedEngine(scripted.answer))

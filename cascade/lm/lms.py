@@ -4,6 +4,7 @@ Invariant: what cannot be called is found out here, before anything is spent: an
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,8 @@ TIMEOUT, RETRIES = 180.0, 3
 """For remote models, unless an LM's options say otherwise: seconds without a byte of the answer, and how often a call
 that ended by that, by a 429 or by a 5xx is sent again, after 1, 2 and 4 seconds or as `Retry-After` says. DSPy's own
 time-out is 600 seconds or, through LiteLLM, 6000."""
+
+_TRAINED = re.compile(r"-[0-9a-f]{12}$")
 
 
 class LMs(Mapping[str, Any]):
@@ -50,9 +53,14 @@ class LMs(Mapping[str, Any]):
         return self.settings.lm_named(name).model
 
     def by_model(self, model: str) -> Any:
-        """An LM for a model string: one that settings name, or weights that a stage has trained."""
-        name = next((name for name in self if self.model(name) == model), None)
-        return self[name] if name else self._make(LMSpec(model), "task")
+        """An LM for a model string: one that settings name, or weights that a stage has trained.
+
+        Those answer under the options of the LM that they were trained from, as they did when they were judged.
+        """
+        if name := next((name for name in self if self.model(name) == model), None):
+            return self[name]
+        parent = next((name for name in self if model.startswith("embedded/") and self._kin(name, model)), None)
+        return self._make(LMSpec(model, self.settings.lm_named(parent).options if parent else {}), "task")
 
     def priced(self, name: str) -> bool:
         """Whether what a call to this LM costs can be known; embedded models cost nothing."""
@@ -119,6 +127,10 @@ class LMs(Mapping[str, Any]):
         """Free the weights in memory."""
         if "engine" in self.__dict__:
             self.engine.close()
+
+    def _kin(self, name: str, model: str) -> bool:
+        """Whether both have the same base; trained weights are called `BASE-` and 12 hex digits."""
+        return re.sub(_TRAINED, "", self.model(name)) == re.sub(_TRAINED, "", model)
 
     def _make(self, spec: LMSpec, role: str) -> Any:
         callbacks = [RoleCallback(role)]

@@ -126,13 +126,23 @@ class Meter:
         """Whether `interrupt` was called."""
         return isinstance(self._refusal, Interrupted)
 
-    def check(self) -> None:
-        """Raise the refusal that work without LM calls, such as training, would otherwise not notice."""
+    def check(self, *, minutes: bool = True) -> None:
+        """Raise the refusal that work without LM calls, such as training, would otherwise not notice.
+
+        Args:
+            minutes: look at the clock too, and not only at what was refused already.
+        """
         with self._changed:
             self._refuse()
-            if self._minutes_left() < 0:
+            if minutes and self._minutes_left() < 0:
                 self._refusal = BudgetSpent(self._exceeded() or "time")
                 self._refuse()
+
+    @property
+    def late(self) -> str:
+        """That the time is over, in a phrase; "" where it is not."""
+        with self._changed:
+            return self._exceeded() if self._minutes_left() < 0 else ""
 
     @property
     def stopping(self) -> bool:

@@ -18,11 +18,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import dspy
-
 from cascade.discover import import_file
 from cascade.ensemble import built
 from cascade.errors import ExperimentError, ModelError, TrackingError
+from cascade.lm.bound_program import BoundProgram
 from cascade.lm.lms import LMs
 from cascade.mlflow_store.models import CONFIG, STATE
 from cascade.mlflow_store.store import connect, reaching
@@ -42,31 +41,16 @@ _AGAIN = "Log the program again, or remove the folder to fetch it once more."
 _URI = re.compile(r"models:/+(?:(?P<id>m-[0-9a-f]{32})|(?P<name>[^@/]+)(?:@(?P<alias>[^@/]+)|/(?P<version>\d+)))/?")
 
 
-class Program:
-    """A program with the LMs it was judged with.
+class Program(BoundProgram):
+    """A program out of MLflow, with the LMs it was judged with.
 
     Args:
-        module: the `dspy.Module`.
-        lms: its LMs; they may be shared with other programs.
         config: as in the model's `config.json`.
     """
 
     def __init__(self, module: Any, lms: LMs, config: Mapping[str, Any]) -> None:
-        self.module = module
-        self.lms = lms
+        super().__init__(module, lms)
         self.config = config
-
-    def __call__(self, **inputs: Any) -> Any:
-        """Run it; returns its `dspy.Prediction`."""
-        with self.context():
-            return self.module(**inputs)
-
-    def context(self) -> contextlib.AbstractContextManager[None]:
-        """The `dspy.context` under which the module runs."""
-        context: contextlib.AbstractContextManager[None] = dspy.context(
-            lm=self.lms["task"], adapter=self.lms.adapter, num_threads=self.lms.threads, disable_history=True
-        )
-        return context
 
     def fields(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Output fields for a row, as JSON values; fields of the row that are no inputs are left out."""

@@ -37,6 +37,25 @@ def test_names_are_those_of_settings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "tokens"),
+    [
+        ("embedded/small-0123456789ab", 300),
+        ("embedded/small-ffffffffffff", 300),
+        ("embedded/other-0123456789ab", 128),
+    ],
+)
+def test_trained_weights_answer_under_the_options_of_what_they_were_trained_from(
+    tmp_path: Path, model: str, tokens: int
+) -> None:
+    folder = tmp_path / ".cascade" / "models"
+    folder.mkdir(parents=True)
+    for ending in ("json", "gguf"):
+        (folder / f"{model.removeprefix('embedded/')}.{ending}").touch()
+    named = lms(tmp_path, task=LMSpec("embedded/small", {"max_tokens": 300}), prompt=LMSpec("openai/a", LOCAL))
+    assert named.by_model(model).kwargs["max_tokens"] == tokens
+
+
+@pytest.mark.parametrize(
     ("threads", "model", "expected"),
     [(None, EMBEDDED, (os.cpu_count() or 1) + 1), (None, "openai/a", 8), (5, EMBEDDED, 5), (1, "openai/a", 1)],
 )

@@ -140,6 +140,21 @@ def test_minutes_are_held_back_too() -> None:
     assert meter.stopping
 
 
+def test_time_that_ran_out_is_told_apart_from_a_call_that_was_refused() -> None:
+    clock = Clock()
+    meter = Meter(Budget(minutes=1), clock=clock)
+    with meter.holding(Spent(seconds=30)):
+        answered(meter, 1)
+        assert meter.late == ""
+        clock.now += 31
+        meter.check(minutes=False)
+        assert meter.late == "minutes: 1 are over, 0.5 kept for dev and test"
+        with pytest.raises(BudgetSpent):
+            meter.reserve()
+        with pytest.raises(BudgetSpent):
+            meter.check(minutes=False)
+
+
 def test_holding_waits_for_what_is_in_flight() -> None:
     meter = Meter(Budget(lm_calls=5))
     landed: list[float] = []

@@ -1,0 +1,36 @@
+"""A program bound to its LMs, so that it can be called anywhere.
+
+Invariant: nothing of DSPy's global settings is read for the LM or set; the program runs as it was judged.
+"""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import dspy
+
+from cascade.lm.lms import LMs
+
+
+class BoundProgram:
+    """A program with the LMs and the adapter it was judged with.
+
+    Args:
+        module: the `dspy.Module`.
+        lms: its LMs; they may be shared with other programs.
+    """
+
+    def __init__(self, module: Any, lms: LMs) -> None:
+        self.module = module
+        self.lms = lms
+
+    def __call__(self, **inputs: Any) -> Any:
+        """Run it; returns its `dspy.Prediction`."""
+        with self.context():
+            return self.module(**inputs)
+
+    def context(self) -> AbstractContextManager[None]:
+        """The `dspy.context` under which the module runs."""
+        context: AbstractContextManager[None] = dspy.context(
+            lm=self.lms["task"], adapter=self.lms.adapter, num_threads=self.lms.threads, disable_history=True
+        )
+        return context
