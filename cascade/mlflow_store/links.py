@@ -26,8 +26,17 @@ def view_link(uri: str, experiment_id: str, view: str) -> str:
 
 def traces_link(uri: str, experiment_id: str, run_id: str, incumbent: str = "") -> str:
     """A run's traces, beside those of another run on the same examples."""
+    return _link(uri, f"/{traces_path(experiment_id, run_id, incumbent)}")
+
+
+def traces_path(experiment_id: str, run_id: str, incumbent: str = "") -> str:
+    """The same page as a link inside MLflow's own pages.
+
+    >>> traces_path("1", "ab", "cd")
+    '#/experiments/1/runs/ab/traces?workflowType=machine_learning&compareToRunUuid=cd'
+    """
     beside = f"&compareToRunUuid={incumbent}" if incumbent else ""
-    return _link(uri, f"/#/experiments/{experiment_id}/runs/{run_id}/traces?{_VIEW}{beside}")
+    return f"#/experiments/{experiment_id}/runs/{run_id}/traces?{_VIEW}{beside}"
 
 
 def _link(uri: str, path: str) -> str:

@@ -14,8 +14,9 @@ from typing import Any
 
 from cascade.errors import CascadeError, ExperimentError, ModelError
 from cascade.journal import STAGE_FILES, Journal, StageRecord
-from cascade.mlflow_store import content, models
+from cascade.mlflow_store import content, models, traces
 from cascade.mlflow_store.entry import Entry, milliseconds
+from cascade.mlflow_store.links import traces_path
 from cascade.mlflow_store.registry import propose
 from cascade.mlflow_store.store import experiment_id, plain_source, redact
 from cascade.mlflow_store.views import experiment_tags
@@ -111,13 +112,17 @@ class Publication:
         entry = self._existing(self._noted(stage).get("run_id")) or self._existing(self._known.get(stage.folder))
         entry = entry or self._create(stage.folder, started, {**tags, "mlflow.parentRunId": parent})
         self._note(stage.folder, run_id=entry.id)
-        entry.tags(tags)
+        examples = traces.answered(entry.id, stage, self.journal.read(f"{stage.folder}/examples.json"))
+        page = self._traces_page(stage, entry.id) if examples else {}
+        entry.tags(content.stage_tags(self.run, stage, **page))
         entry.params(content.params(stage.params))
         if stage.status == "done":
             self._send_judgement(stage, entry)
         else:
             entry.metrics(content.stage_metrics(self.run, stage))
         self._send_files(stage, entry)
+        if examples:
+            traces.send(self.uri, self.experiment, entry.id, examples, f"experiments/{self.run.experiment}.py")
         entry.status("FAILED" if stage.status == "failed" else "FINISHED", stage.ended or started)
 
     def _send_judgement(self, stage: StageRecord, entry: Entry) -> None:
@@ -156,6 +161,12 @@ class Publication:
             elif path.name == "candidates.jsonl":
                 rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
                 entry.steps("candidate_score", {int(row["step"]): round(float(row["score"]), 4) for row in rows})
+
+    def _traces_page(self, stage: StageRecord, run_id: str) -> dict[str, str]:
+        """Where its traces stand beside those of the program it started from."""
+        incumbent = content.incumbent(stage, self.stages)
+        beside = self._noted_by_name(incumbent).get("run_id", "")
+        return {"traces": traces_path(self.experiment, run_id, beside), "incumbent": incumbent}
 
     @cached_property
     def _known(self) -> dict[str, str]:
