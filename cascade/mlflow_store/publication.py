@@ -8,18 +8,20 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from cascade.errors import CascadeError, ExperimentError, ModelError
 from cascade.journal import STAGE_FILES, Journal, StageRecord
-from cascade.mlflow_store import content, models, traces
+from cascade.mlflow_store import content, models, prompts, traces
 from cascade.mlflow_store.entry import Entry, milliseconds
 from cascade.mlflow_store.links import traces_path
+from cascade.mlflow_store.names import Names
 from cascade.mlflow_store.registry import propose
 from cascade.mlflow_store.store import experiment_id, plain_source, redact
 from cascade.mlflow_store.views import experiment_tags
+from cascade.program import Snapshot
 
 NOTES = "published.json"
 RUN_FILES = ("decisions.json", "headroom.json", "report.html")
@@ -31,15 +33,15 @@ class Publication:
 
     Args:
         client: an `MlflowClient`.
-        weights, prefix: see `MlflowTracker`.
+        weights: see `MlflowTracker`.
     """
 
-    def __init__(self, client: Any, uri: str, journal: Journal, weights: Weights, prefix: str) -> None:
+    def __init__(self, client: Any, uri: str, journal: Journal, weights: Weights, names: Names) -> None:
         self.client = client
         self.uri = uri
         self.journal = journal
         self.weights = weights
-        self.prefix = prefix
+        self.names = names
         # Hashes first: what is written after them, beside this sending, differs from them and is sent next time.
         self.now = digests(journal)
         self.run = journal.run
@@ -66,7 +68,7 @@ class Publication:
     @cached_property
     def experiment(self) -> str:
         """Id of the experiment, whose tags are brought up to date."""
-        found = experiment_id(self.client, self.uri, self.run.experiment)
+        found = experiment_id(self.client, self.uri, self.names.experiment(self.run.experiment))
         tags = {**experiment_tags(), "mlflow.note.content": content.experiment_note(self.run)}
         known = self.client.get_experiment(found).tags
         for key, value in tags.items():
@@ -103,7 +105,7 @@ class Publication:
         parent.files(path for name in RUN_FILES if (path := self.journal.folder / name).exists())
         best = self._noted_by_name(self.run.best_stage)
         if self.run.status in content.REGISTERED and self.run.best_stage != "0-baseline" and best.get("model_id"):
-            self._save(version=propose(self.client, self.run, best, self.prefix))
+            self._save(version=propose(self.client, self.run, best, self.names.model(self.run.experiment)))
         parent.status(content.RUN_STATUS.get(self.run.status, "FINISHED"), self.run.ended)
 
     def _send_stage(self, stage: StageRecord, parent: str) -> None:
@@ -118,6 +120,7 @@ class Publication:
         entry.params(content.params(stage.params))
         if stage.status == "done":
             self._send_judgement(stage, entry)
+            self._send_prompts(stage, entry)
         else:
             entry.metrics(content.stage_metrics(self.run, stage))
         self._send_files(stage, entry)
@@ -150,6 +153,22 @@ class Publication:
         model = models.log(self.client, self.experiment, entry.id, package, content.stage_note(self.run, stage))
         self._note(stage.folder, model_id=model.model_id, program=package.digest)
         return model
+
+    def _send_prompts(self, stage: StageRecord, entry: Entry) -> None:
+        """Those of a program that was kept, linked to the run and to its experiment."""
+        state = self.journal.read(f"{stage.folder}/program.json")
+        if (stage.number and stage.kept != "new") or not isinstance(state, dict):
+            return
+        tags = {"cascade_run": self.run.id, "cascade_stage": stage.folder, "mlflow_run": entry.id}
+        texts = prompts.texts(Snapshot(state, stage.lms), partial(self.names.prompt, self.run.experiment))
+        try:
+            versions = [
+                prompts.register(self.client, self.experiment, name, text, tags) for name, text in texts.items()
+            ]
+        except prompts.NameTaken as taken:
+            entry.tags({"cascade.no_prompt": f"{taken} is a model's name."})
+            return
+        entry.tags(prompts.linked(versions))
 
     def _send_files(self, stage: StageRecord, entry: Entry) -> None:
         folder = self.journal.folder / stage.folder
