@@ -24,8 +24,12 @@ def run_name(run: RunRecord) -> str:
     return f"{time.strftime('%m-%d %H:%M', time.localtime(run.started))} {run.kind}"
 
 
-def run_tags(run: RunRecord, stages: Sequence[StageRecord]) -> dict[str, str]:
-    """Tags of the parent run; `cascade.proven` is absent until it is known."""
+def run_tags(run: RunRecord, stages: Sequence[StageRecord], pages: str = "") -> dict[str, str]:
+    """Tags of the parent run; `cascade.proven` is absent until it is known.
+
+    Args:
+        pages: links for its description, in Markdown.
+    """
     tags = {
         "cascade.run_id": run.id,
         "cascade.kind": run.kind,
@@ -34,7 +38,7 @@ def run_tags(run: RunRecord, stages: Sequence[StageRecord]) -> dict[str, str]:
         "cascade.status": run.status,
         "cascade.git_sha": run.git_sha,
         "cascade.best_stage": run.best_stage,
-        "mlflow.note.content": run_note(run, stages),
+        "mlflow.note.content": run_note(run, stages, pages),
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": f"experiments/{run.experiment}.py",
         **({"mlflow.source.git.commit": run.git_sha} if run.git_sha else {}),
@@ -117,20 +121,21 @@ def stage_note(run: RunRecord, stage: StageRecord, link: str = "") -> str:
     return "\n\n".join(part for part in (f"{first}\n{link}".strip(), stage.reason) if part)
 
 
-def run_note(run: RunRecord, stages: Sequence[StageRecord]) -> str:
-    """Outcome, test figures and spend in the first sentence, then a line a stage."""
+def run_note(run: RunRecord, stages: Sequence[StageRecord], pages: str = "") -> str:
+    """Outcome, test figures and spend in the first sentence, then links and a line a stage."""
     figures = run_metrics(run)
     proof = "" if run.proven is None else ("proven on test" if run.proven else "not proven")
     test = _percent("test", figures, "test_score", "test_ci")
     facts = [f"best `{run.best_stage}`", test, _points(figures, "test_gain"), proof, _spend(figures)]
     lines = [f"- `{stage.folder}` {stage_note(run, stage).splitlines()[0]}" for stage in stages]
     first = f"**{run.status}.** {', '.join(fact for fact in facts if fact)}."
-    return "\n\n".join(part for part in (first, run.summary, "\n".join(lines)) if part)
+    return "\n\n".join(part for part in (f"{first}\n{pages}".strip(), run.summary, "\n".join(lines)) if part)
 
 
-def experiment_note(run: RunRecord) -> str:
-    """The hypothesis and where it is written."""
-    return f"{run.hypothesis or run.experiment}\n\nFile: `experiments/{run.experiment}.py` · data: `{run.dataset}`"
+def experiment_note(run: RunRecord, pages: str = "") -> str:
+    """The hypothesis, where it is written, and links."""
+    place = f"File: `experiments/{run.experiment}.py` · data: `{run.dataset}`"
+    return "\n\n".join(part for part in (run.hypothesis or run.experiment, place, pages) if part)
 
 
 def _totals(spent: Mapping[str, Any]) -> dict[str, float]:

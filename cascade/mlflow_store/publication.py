@@ -16,7 +16,7 @@ from cascade.errors import CascadeError, ExperimentError, ModelError
 from cascade.journal import STAGE_FILES, Journal, StageRecord
 from cascade.mlflow_store import content, models, prompts, traces
 from cascade.mlflow_store.entry import Entry, milliseconds
-from cascade.mlflow_store.links import traces_path
+from cascade.mlflow_store.links import traces_path, views_in_markdown
 from cascade.mlflow_store.names import Names
 from cascade.mlflow_store.registry import propose
 from cascade.mlflow_store.store import experiment_id, plain_source, redact
@@ -69,7 +69,7 @@ class Publication:
     def experiment(self) -> str:
         """Id of the experiment, whose tags are brought up to date."""
         found = experiment_id(self.client, self.uri, self.names.experiment(self.run.experiment))
-        tags = {**experiment_tags(), "mlflow.note.content": content.experiment_note(self.run)}
+        tags = {**experiment_tags(), "mlflow.note.content": content.experiment_note(self.run, views_in_markdown(found))}
         known = self.client.get_experiment(found).tags
         for key, value in tags.items():
             if known.get(key) != value:
@@ -88,14 +88,17 @@ class Publication:
         return entry if entry and self.notes.get("experiment_id") == self.experiment else None
 
     def _parent(self) -> Entry:
-        name, tags = content.run_name(self.run), content.run_tags(self.run, self.stages)
+        name, tags = (
+            content.run_name(self.run),
+            content.run_tags(self.run, self.stages, views_in_markdown(self.experiment)),
+        )
         entry = self._existing(self._known.get("")) or self._create(name, self.run.started, tags)
         self._save(uri=redact(self.uri), experiment_id=self.experiment, run_id=entry.id)
         return entry
 
     def _open(self, parent: Entry) -> None:
         parent.status("RUNNING", None)
-        parent.tags(content.run_tags(self.run, self.stages))
+        parent.tags(content.run_tags(self.run, self.stages, views_in_markdown(self.experiment)))
         parent.params(content.params(self.run.params))
         parent.inputs(self.datasets)
 
