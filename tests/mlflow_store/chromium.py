@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 MISSING = "The tests of MLflow's pages need Chromium. Install it: apt-get install chromium"
-PATIENCE = 20.0
+PATIENCE = 120.0
 """Seconds in which a page must show what is looked for."""
 _OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--no-proxy-server",
@@ -48,18 +50,29 @@ class Page:
         self._call("Page.navigate", url="about:blank")
         self._call("Page.navigate", url=url)
         deadline = time.monotonic() + PATIENCE
-        while True:
-            shown = str(self.run("document.body ? document.body.innerText : ''"))
-            missing = [text for text in texts if text not in shown]
-            if not missing:
-                return shown
+        while missing := [text for text in texts if text not in self.text()]:
             if time.monotonic() > deadline:
-                raise AssertionError(f"{url} does not show {missing} but:\n{shown}")
+                pytest.fail(f"{url} does not show {missing} but:\n{self.text()}", pytrace=False)
+            time.sleep(0.2)
+        return self.text()
+
+    def text(self) -> str:
+        """What the page reads now."""
+        return str(self.run("document.body ? document.body.innerText : ''"))
+
+    def find(self, text: str, script: str) -> None:
+        """Wait until the value of a JavaScript expression holds `text`."""
+        deadline = time.monotonic() + PATIENCE
+        while text not in str(value := self.run(script)):
+            if time.monotonic() > deadline:
+                pytest.fail(f"{script} is {value!r} and never holds {text!r}", pytrace=False)
             time.sleep(0.2)
 
     def run(self, script: str) -> Any:
-        """The value of a JavaScript expression on the page."""
-        return self._call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
+        """The value of a JavaScript expression on the page, or of what it promises."""
+        return self._call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)["result"].get(
+            "value"
+        )
 
     def size(self, width: int, height: int) -> None:
         """Make the window so large, in pixels."""
@@ -97,7 +110,7 @@ def browser(profile: Path) -> Iterator[Page]:
     """A page in a browser of its own that ends with this block; fails in one line where there is no Chromium."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
-        raise AssertionError(MISSING)
+        pytest.fail(MISSING, pytrace=False)
     ours, theirs = os.pipe(), os.pipe()
     command = [sys.executable, "-c", _LAUNCH, str(ours[0]), str(theirs[1]), program]
     process = subprocess.Popen(
