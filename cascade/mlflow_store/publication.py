@@ -117,9 +117,6 @@ class Publication:
         entry = self._existing(self._noted(stage).get("run_id")) or self._existing(self._known.get(stage.folder))
         entry = entry or self._create(stage.folder, started, {**tags, "mlflow.parentRunId": parent})
         self._note(stage.folder, run_id=entry.id)
-        examples = traces.answered(entry.id, stage, self.journal.read(f"{stage.folder}/examples.json"))
-        page = self._traces_page(stage, entry.id) if examples else {}
-        entry.tags(content.stage_tags(self.run, stage, **page))
         entry.params(content.params(stage.params))
         if stage.status == "done":
             self._send_judgement(stage, entry)
@@ -127,8 +124,8 @@ class Publication:
         else:
             entry.metrics(content.stage_metrics(self.run, stage))
         self._send_files(stage, entry)
-        if examples:
-            traces.send(self.uri, self.experiment, entry.id, examples, f"experiments/{self.run.experiment}.py")
+        page = self._send_traces(stage, entry)
+        entry.tags(content.stage_tags(self.run, stage, **page))
         entry.status("FAILED" if stage.status == "failed" else "FINISHED", stage.ended or started)
 
     def _send_judgement(self, stage: StageRecord, entry: Entry) -> None:
@@ -184,11 +181,18 @@ class Publication:
                 rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
                 entry.steps("candidate_score", {int(row["step"]): round(float(row["score"]), 4) for row in rows})
 
-    def _traces_page(self, stage: StageRecord, run_id: str) -> dict[str, str]:
-        """Where its traces stand beside those of the program it started from."""
+    def _send_traces(self, stage: StageRecord, entry: Entry) -> dict[str, str]:
+        """Returns where they stand, beside those of the program that the stage started from."""
+        table, noted = self.journal.read(f"{stage.folder}/examples.json"), self._noted(stage)
+        examples = traces.answered(entry.id, stage, table, noted.get("model_id", ""))
+        if noted.get("traces", "") != (digest := traces.digest(examples)):
+            traces.send(self.uri, self.experiment, entry.id, examples, f"experiments/{self.run.experiment}.py")
+            self._note(stage.folder, traces=digest)
+        if not examples:
+            return {}
         incumbent = content.incumbent(stage, self.stages)
         beside = self._noted_by_name(incumbent).get("run_id", "")
-        return {"traces": traces_path(self.experiment, run_id, beside), "incumbent": incumbent}
+        return {"traces": traces_path(self.experiment, entry.id, beside), "incumbent": incumbent}
 
     @cached_property
     def _known(self) -> dict[str, str]:

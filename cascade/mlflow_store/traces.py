@@ -25,6 +25,7 @@ class Answered:
     """A dev example on one program: the row of `examples.json`, and when the stage ended (ms)."""
 
     run_id: str
+    model_id: str
     id: str
     input: Any
     predicted: Any
@@ -43,7 +44,9 @@ class Answered:
         return f"tr-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
-def answered(run_id: str, stage: StageRecord, table: Mapping[str, Sequence[Any]] | None) -> list[Answered]:
+def answered(
+    run_id: str, stage: StageRecord, table: Mapping[str, Sequence[Any]] | None, model_id: str = ""
+) -> list[Answered]:
     """The examples of a stage that are traced: the same of all programs judged on the same rows.
 
     At most `MOST`, drawn by the hash of their ids: a draw that knows the scores would falsify their mean.
@@ -56,9 +59,20 @@ def answered(run_id: str, stage: StageRecord, table: Mapping[str, Sequence[Any]]
     names = [name for name in Answered.__dataclass_fields__ if name in table]
     # MLflow lists the newest first: each ends a millisecond before the one that stands above it.
     return [
-        Answered(run_id=run_id, ended=round(stage.ended * 1000) - place, **{name: row[name] for name in names})
+        Answered(
+            run_id=run_id,
+            model_id=model_id,
+            ended=round(stage.ended * 1000) - place,
+            **{name: row[name] for name in names},
+        )
         for place, row in enumerate(row for row in rows if str(row["id"]) in chosen)
     ]
+
+
+def digest(examples: Sequence[Answered]) -> str:
+    """What tells these traces from others; "" of none."""
+    ids = " ".join(example.trace_id for example in examples)
+    return hashlib.sha256(ids.encode()).hexdigest()[:16] if ids else ""
 
 
 def send(uri: str, experiment_id: str, run_id: str, examples: Sequence[Answered], source: str) -> None:
@@ -130,7 +144,11 @@ def _info(experiment_id: str, example: Answered, source: str) -> Any:
         request_preview=_text(example.input),
         response_preview=_text(example.predicted),
         client_request_id=example.id,
-        trace_metadata={"mlflow.sourceRun": example.run_id, "mlflow.trace_schema.version": "3"},
+        trace_metadata={
+            "mlflow.sourceRun": example.run_id,
+            "mlflow.trace_schema.version": "3",
+            **({"mlflow.modelId": example.model_id} if example.model_id else {}),
+        },
         tags={"mlflow.traceName": example.id, "cascade.example": example.id},
         assessments=assessments,
     )

@@ -44,6 +44,8 @@ def test_the_same_examples_of_both_programs_with_their_scores(journal: Any, clie
     assert (lost.info.execution_duration, lost.info.request_preview, lost.info.response_preview) == (
         200, "2+2?", "five",
     )  # fmt: skip
+    (model,) = (one for one in client.search_logged_models(["1"]) if one.name == "1-instructions")
+    assert lost.info.trace_metadata["mlflow.modelId"] == model.model_id
     (span,) = lost.data.spans
     assert (span.inputs, span.outputs, span.trace_id) == ("2+2?", "five", lost.info.trace_id)
 
@@ -66,6 +68,14 @@ def test_traces_of_an_earlier_attempt_make_way(journal: Any, client: Any, uri: s
     assert after.keys() == before.keys()
     assert {trace.info.response_preview for trace in after.values()} == {"two", "four"}
     assert len({trace.info.trace_id for trace in (*before.values(), *after.values())}) == 3
+
+
+def test_a_stage_that_comes_to_have_none_loses_its_traces(journal: Any, client: Any, uri: str) -> None:
+    by_hand.write_stage(journal, by_hand.stage_record(1, "instructions", verdict="unchanged"))
+    MlflowTracker(uri).publish(journal)
+    assert shown(client, "1-instructions") == {}
+    (run,) = client.search_runs(["1"], "tags.cascade.stage = '1-instructions'")
+    assert "Traces" not in run.data.tags["mlflow.note.content"]
 
 
 def test_what_was_cut_off_is_completed_and_nothing_comes_twice(journal: Any, client: Any, uri: str) -> None:
