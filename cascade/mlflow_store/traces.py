@@ -22,7 +22,7 @@ _NEVER = "unchanged"
 
 @dataclass(frozen=True)
 class Answered:
-    """A dev example on one program: the row of `examples.json`, and when the stage ended (ms)."""
+    """A dev example on one program: the row of `examples.json`, and a time at the stage's end (ms)."""
 
     run_id: str
     model_id: str
@@ -35,7 +35,7 @@ class Answered:
     error: str
     tokens: int
     latency: float
-    ended: int
+    shown_at: int
 
     @property
     def trace_id(self) -> str:
@@ -57,12 +57,12 @@ def answered(
     drawn = sorted(rows, key=lambda row: hashlib.sha256(str(row["id"]).encode()).digest())[:MOST]
     chosen = {str(row["id"]) for row in drawn}
     names = [name for name in Answered.__dataclass_fields__ if name in table]
-    # MLflow lists the newest first: each ends a millisecond before the one that stands above it.
+    # When each was answered is not known. MLflow lists the newest first: this keeps the order of the rows.
     return [
         Answered(
             run_id=run_id,
             model_id=model_id,
-            ended=round(stage.ended * 1000) - place,
+            shown_at=round(stage.ended * 1000) - place,
             **{name: row[name] for name in names},
         )
         for place, row in enumerate(row for row in rows if str(row["id"]) in chosen)
@@ -138,7 +138,7 @@ def _info(experiment_id: str, example: Answered, source: str) -> Any:
     return TraceInfo(
         trace_id=example.trace_id,
         trace_location=TraceLocation.from_experiment_id(experiment_id),
-        request_time=example.ended - duration,
+        request_time=example.shown_at,
         execution_duration=duration,
         state=TraceState.ERROR if example.error else TraceState.OK,
         request_preview=_text(example.input),
@@ -164,15 +164,15 @@ def _span(trace_id: str, example: Answered) -> Any:
         "mlflow.spanOutputs": example.predicted,
         "tokens": example.tokens,
     }
-    ended = example.ended * 1_000_000
+    began = example.shown_at * 1_000_000
     return Span.from_dict(
         {
             "trace_id": trace_id,
             "span_id": trace_id[-16:],
             "parent_span_id": None,
             "name": "program",
-            "start_time_unix_nano": ended - round(example.latency * 1000) * 1_000_000,
-            "end_time_unix_nano": ended,
+            "start_time_unix_nano": began,
+            "end_time_unix_nano": began + round(example.latency * 1000) * 1_000_000,
             "status": {"code": "ERROR" if example.error else "OK", "message": example.error},
             "attributes": {name: json.dumps(value, default=str) for name, value in attributes.items()},
         }

@@ -37,7 +37,7 @@ def journal(tmp_path: Path, uri: str) -> Any:
 
 def test_the_same_examples_of_both_programs_with_their_scores(journal: Any, client: Any) -> None:
     before, after = shown(client, "0-baseline"), shown(client, "1-instructions")
-    assert before.keys() == after.keys() == {"dev-0001", "dev-0002"}
+    assert list(before) == list(after) == ["dev-0001", "dev-0002"]
     lost = after["dev-0002"]
     assert {one.name: one.value for one in lost.info.assessments} == {"score": 0.0, "expected": "four"}
     assert [one.rationale for one in lost.info.assessments if one.name == "score"] == ["no"]
