@@ -14,7 +14,7 @@ from typing import Any
 from cascade.journal import StageRecord
 
 MOST = 50
-"""Traces of one stage: writing one takes some 10 ms, which a run must not notice."""
+"""Traces of one stage: enough to read, and so few that a run does not notice them being written."""
 _PREVIEW = 1000
 _NEVER = "unchanged"
 """Verdict of a stage whose program is the incumbent; its traces would be the incumbent's."""
