@@ -48,5 +48,10 @@ def tracker(settings: Settings, lms: LMs, *, log: bool = True) -> Tracker:
         lms: know where embedded weights are.
         log: False leaves MLflow out.
     """
-    mlflow = MlflowTracker(settings.tracking_uri, weights=lms.weights, model_prefix=settings.model_prefix)
+    mlflow = MlflowTracker(
+        settings.tracking_uri,
+        weights=lms.weights,
+        model_prefix=settings.model_prefix,
+        experiment_prefix=settings.experiment_prefix,
+    )
     return ReportTracker(mlflow if log else None)

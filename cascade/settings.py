@@ -6,6 +6,7 @@ name for a model string and options; its key stays in the environment, where the
 
 import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,9 @@ EMBEDDED = "embedded/smollm2-135m"
 ROLES = ("task", "prompt", "teacher", "student")
 """LM names that optimizers ask for; programs may ask for more, such as `local` and `cloud`."""
 
-_FIELDS = ("home", "lm", "threads", "force_format", "deterministic", "model_prefix", "seed", "ledger_gb")
+_FIELDS = (
+    "home", "lm", "threads", "force_format", "deterministic", "model_prefix", "experiment_prefix", "seed", "ledger_gb",
+)  # fmt: skip
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -84,7 +87,9 @@ class Settings:
         force_format: embedded models answer under a grammar made from the signature's output fields.
         deterministic: embedded models answer the same at temperature 0 whatever else runs; False is faster
             under concurrency and may answer differently between runs.
-        model_prefix: put before an experiment's name in MLflow's model registry.
+        model_prefix: put before an experiment's name in MLflow's registry of models and prompts: `main.ml.` for a
+            catalog and schema of Databricks.
+        experiment_prefix: put before the names of MLflow's experiments: `/Shared/` for a folder of Databricks.
         seed: of everything that draws; at least 1, because MIPROv2 reads 0 as "none given".
         ledger_gb: what the ledger's answers may take on disk, in 10^9 bytes; above it those used longest ago are
             dropped.
@@ -98,6 +103,7 @@ class Settings:
     force_format: bool = True
     deterministic: bool = True
     model_prefix: str = ""
+    experiment_prefix: str = ""
     seed: int = 1
     ledger_gb: float = 10.0
 
@@ -134,7 +140,10 @@ def load_settings(project: Path | None = None, environ: Mapping[str, str] | None
         threads=_integer(table, "threads"),
         force_format=_boolean(table, "force_format"),
         deterministic=_boolean(table, "deterministic"),
-        model_prefix=str(table.get("model_prefix", "")),
+        model_prefix=_prefix(table, "model_prefix", r"[A-Za-z0-9_.-]*", "letters, digits, '_', '-' and '.' only"),
+        experiment_prefix=_prefix(
+            table, "experiment_prefix", r"[^\s'\"`:]*", "a path without spaces, quotes and colons"
+        ),
         seed=_integer(table, "seed") or 1,
         ledger_gb=_amount(table, "ledger_gb", Settings.ledger_gb),
     )
@@ -204,6 +213,13 @@ def _integer(table: Mapping[str, Any], name: str) -> int | None:
     if number < 1:
         raise SettingsError(f"Setting {name} = {number} must be at least 1.")
     return number
+
+
+def _prefix(table: Mapping[str, Any], name: str, allowed: str, words: str) -> str:
+    value = str(table.get(name, ""))
+    if not re.fullmatch(allowed, value):
+        raise SettingsError(f"Setting {name} = {value!r} cannot begin a name in MLflow. Write {words}.")
+    return value
 
 
 def _amount(table: Mapping[str, Any], name: str, default: float) -> float:

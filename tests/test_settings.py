@@ -140,6 +140,20 @@ def test_the_project_is_found_from_below(tmp_path: Path) -> None:
     assert load_settings(below, {}).project == tmp_path
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("model_prefix", "main/ml."), ("model_prefix", "a b"), ("experiment_prefix", "/Users/o'neill/")]
+)
+def test_a_prefix_that_begins_no_name_is_refused(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"Setting {name} = ") as refused:
+        load_settings(tmp_path, {f"CASCADE_{name.upper()}": value})
+    assert repr(value) in str(refused.value)
+
+
+def test_prefixes_of_databricks_are_taken(tmp_path: Path) -> None:
+    found = load_settings(tmp_path, {"CASCADE_MODEL_PREFIX": "main.ml.", "CASCADE_EXPERIMENT_PREFIX": "/Shared/team/"})
+    assert (found.model_prefix, found.experiment_prefix) == ("main.ml.", "/Shared/team/")
+
+
 _ANY = st.one_of(st.text(max_size=8), st.integers(), st.floats(), st.booleans(), st.lists(st.integers(), max_size=2),
                  st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=2))  # fmt: skip
 
@@ -156,7 +170,19 @@ def test_any_value_is_a_spec_or_a_settings_error(value: Any) -> None:
 
 @given_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    name=st.sampled_from(["THREADS", "SEED", "DETERMINISTIC", "FORCE_FORMAT", "LM", "LM_TASK", "LEDGER_GB"]),
+    name=st.sampled_from(
+        [
+            "THREADS",
+            "SEED",
+            "DETERMINISTIC",
+            "FORCE_FORMAT",
+            "LM",
+            "LM_TASK",
+            "LEDGER_GB",
+            "MODEL_PREFIX",
+            "EXPERIMENT_PREFIX",
+        ]
+    ),
     value=st.text(max_size=6),
 )
 def test_any_environment_loads_or_is_a_settings_error(tmp_path: Path, name: str, value: str) -> None:

@@ -22,9 +22,10 @@ def sent_to(journal: "Journal") -> tuple[str, str]:
 
 
 def experiments_page(home: Path) -> str:
-    """The page that shows the runs of the experiment that ran last, or of all where none is known."""
+    """The page that shows the cascades of the experiment that ran last, or all experiments where none is known."""
     from cascade.journal import Journal
+    from cascade.mlflow_store.links import view_path
 
     found = sorted((home / "runs").glob("*/*/run.json"), key=lambda path: path.parent.name)
     experiment = next((known for path in reversed(found) if (known := sent_to(Journal(path.parent))[0])), "")
-    return f"/#/experiments/{experiment}/runs?{VIEW}" if experiment else f"/#/experiments?{VIEW}"
+    return f"/{view_path(experiment, 'cascades')}" if experiment else f"/#/experiments?{VIEW}"

@@ -24,8 +24,12 @@ def run_name(run: RunRecord) -> str:
     return f"{time.strftime('%m-%d %H:%M', time.localtime(run.started))} {run.kind}"
 
 
-def run_tags(run: RunRecord, stages: Sequence[StageRecord]) -> dict[str, str]:
-    """Tags of the parent run; `cascade.proven` is absent until it is known."""
+def run_tags(run: RunRecord, stages: Sequence[StageRecord], pages: str = "") -> dict[str, str]:
+    """Tags of the parent run; `cascade.proven` is absent until it is known.
+
+    Args:
+        pages: links for its description, in Markdown.
+    """
     tags = {
         "cascade.run_id": run.id,
         "cascade.kind": run.kind,
@@ -34,7 +38,7 @@ def run_tags(run: RunRecord, stages: Sequence[StageRecord]) -> dict[str, str]:
         "cascade.status": run.status,
         "cascade.git_sha": run.git_sha,
         "cascade.best_stage": run.best_stage,
-        "mlflow.note.content": run_note(run, stages),
+        "mlflow.note.content": run_note(run, stages, pages),
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": f"experiments/{run.experiment}.py",
         **({"mlflow.source.git.commit": run.git_sha} if run.git_sha else {}),
@@ -44,8 +48,13 @@ def run_tags(run: RunRecord, stages: Sequence[StageRecord]) -> dict[str, str]:
     return _cut(tags, _TAG_LIMIT)
 
 
-def stage_tags(run: RunRecord, stage: StageRecord) -> dict[str, str]:
-    """Tags of a stage's run; a stage without a decision has empty ones."""
+def stage_tags(run: RunRecord, stage: StageRecord, *, traces: str = "", incumbent: str = "") -> dict[str, str]:
+    """Tags of a stage's run; a stage without a decision has empty ones.
+
+    Args:
+        traces: link to its traces, beside those of the stage `incumbent` if there is one.
+    """
+    link = f"[Traces beside `{incumbent}`]({traces})" if incumbent else f"[Traces]({traces})"
     return _cut(
         {
             "cascade.run_id": run.id,
@@ -55,7 +64,7 @@ def stage_tags(run: RunRecord, stage: StageRecord) -> dict[str, str]:
             "cascade.kept": stage.kept,
             "cascade.next": stage.next,
             "cascade.stage_status": stage.status,
-            "mlflow.note.content": stage_note(run, stage),
+            "mlflow.note.content": stage_note(run, stage, link if traces else ""),
             "mlflow.runColor": COLORS[stage.number % len(COLORS)],
         },
         _TAG_LIMIT,
@@ -91,34 +100,42 @@ def best_scores(stages: Sequence[StageRecord]) -> dict[int, float]:
     return steps
 
 
+def incumbent(stage: StageRecord, stages: Sequence[StageRecord]) -> str:
+    """The stage whose program this one started from: the last before it that was kept; "" for the baseline."""
+    kept = [before for before in stages if before.number < stage.number and before.status == "done"]
+    return next((before.folder for before in reversed(kept) if before.number == 0 or before.kept == "new"), "")
+
+
 def rounded(metrics: Mapping[str, float]) -> dict[str, float]:
     """Metrics at 4 places, dollars at 6, without what is no number: charts show every digit they get."""
     finite = {name: float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)}
     return {name: round(value, 6 if name.endswith("_usd") else 4) for name, value in finite.items()}
 
 
-def stage_note(run: RunRecord, stage: StageRecord) -> str:
-    """Verdict, interval and spend in the first sentence; MLflow shows about four lines."""
+def stage_note(run: RunRecord, stage: StageRecord, link: str = "") -> str:
+    """Verdict, interval and spend in the first sentence, then a link; MLflow shows about four lines."""
     figures = stage_metrics(run, stage)
     head = f"{stage.verdict or stage.status} → {stage.next}" if stage.next else stage.verdict or stage.status
     facts = [_percent("dev", figures, "dev_score", "dev_ci"), _points(figures, "gain"), _spend(figures)]
-    return f"**{head}.** {', '.join(fact for fact in facts if fact)}.\n\n{stage.reason}".strip().replace("** .", "**")
+    first = f"**{head}.** {', '.join(fact for fact in facts if fact)}.".replace("** .", "**")
+    return "\n\n".join(part for part in (f"{first}\n{link}".strip(), stage.reason) if part)
 
 
-def run_note(run: RunRecord, stages: Sequence[StageRecord]) -> str:
-    """Outcome, test figures and spend in the first sentence, then a line a stage."""
+def run_note(run: RunRecord, stages: Sequence[StageRecord], pages: str = "") -> str:
+    """Outcome, test figures and spend in the first sentence, then links and a line a stage."""
     figures = run_metrics(run)
     proof = "" if run.proven is None else ("proven on test" if run.proven else "not proven")
     test = _percent("test", figures, "test_score", "test_ci")
     facts = [f"best `{run.best_stage}`", test, _points(figures, "test_gain"), proof, _spend(figures)]
     lines = [f"- `{stage.folder}` {stage_note(run, stage).splitlines()[0]}" for stage in stages]
     first = f"**{run.status}.** {', '.join(fact for fact in facts if fact)}."
-    return "\n\n".join(part for part in (first, run.summary, "\n".join(lines)) if part)
+    return "\n\n".join(part for part in (f"{first}\n{pages}".strip(), run.summary, "\n".join(lines)) if part)
 
 
-def experiment_note(run: RunRecord) -> str:
-    """The hypothesis and where it is written."""
-    return f"{run.hypothesis or run.experiment}\n\nFile: `experiments/{run.experiment}.py` · data: `{run.dataset}`"
+def experiment_note(run: RunRecord, pages: str = "") -> str:
+    """The hypothesis, where it is written, and links."""
+    place = f"File: `experiments/{run.experiment}.py` · data: `{run.dataset}`"
+    return "\n\n".join(part for part in (run.hypothesis or run.experiment, place, pages) if part)
 
 
 def _totals(spent: Mapping[str, Any]) -> dict[str, float]:

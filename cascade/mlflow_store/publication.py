@@ -8,17 +8,20 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from cascade.errors import CascadeError, ExperimentError, ModelError
 from cascade.journal import STAGE_FILES, Journal, StageRecord
-from cascade.mlflow_store import content, models
+from cascade.mlflow_store import content, models, prompts, traces
 from cascade.mlflow_store.entry import Entry, milliseconds
+from cascade.mlflow_store.links import traces_path, views_in_markdown
+from cascade.mlflow_store.names import Names
 from cascade.mlflow_store.registry import propose
 from cascade.mlflow_store.store import experiment_id, plain_source, redact
 from cascade.mlflow_store.views import experiment_tags
+from cascade.program import Snapshot
 
 NOTES = "published.json"
 RUN_FILES = ("decisions.json", "headroom.json", "report.html")
@@ -30,15 +33,15 @@ class Publication:
 
     Args:
         client: an `MlflowClient`.
-        weights, prefix: see `MlflowTracker`.
+        weights: see `MlflowTracker`.
     """
 
-    def __init__(self, client: Any, uri: str, journal: Journal, weights: Weights, prefix: str) -> None:
+    def __init__(self, client: Any, uri: str, journal: Journal, weights: Weights, names: Names) -> None:
         self.client = client
         self.uri = uri
         self.journal = journal
         self.weights = weights
-        self.prefix = prefix
+        self.names = names
         # Hashes first: what is written after them, beside this sending, differs from them and is sent next time.
         self.now = digests(journal)
         self.run = journal.run
@@ -65,8 +68,8 @@ class Publication:
     @cached_property
     def experiment(self) -> str:
         """Id of the experiment, whose tags are brought up to date."""
-        found = experiment_id(self.client, self.uri, self.run.experiment)
-        tags = {**experiment_tags(), "mlflow.note.content": content.experiment_note(self.run)}
+        found = experiment_id(self.client, self.uri, self.names.experiment(self.run.experiment))
+        tags = {**experiment_tags(), "mlflow.note.content": content.experiment_note(self.run, views_in_markdown(found))}
         known = self.client.get_experiment(found).tags
         for key, value in tags.items():
             if known.get(key) != value:
@@ -85,14 +88,17 @@ class Publication:
         return entry if entry and self.notes.get("experiment_id") == self.experiment else None
 
     def _parent(self) -> Entry:
-        name, tags = content.run_name(self.run), content.run_tags(self.run, self.stages)
+        name, tags = (
+            content.run_name(self.run),
+            content.run_tags(self.run, self.stages, views_in_markdown(self.experiment)),
+        )
         entry = self._existing(self._known.get("")) or self._create(name, self.run.started, tags)
         self._save(uri=redact(self.uri), experiment_id=self.experiment, run_id=entry.id)
         return entry
 
     def _open(self, parent: Entry) -> None:
         parent.status("RUNNING", None)
-        parent.tags(content.run_tags(self.run, self.stages))
+        parent.tags(content.run_tags(self.run, self.stages, views_in_markdown(self.experiment)))
         parent.params(content.params(self.run.params))
         parent.inputs(self.datasets)
 
@@ -102,7 +108,7 @@ class Publication:
         parent.files(path for name in RUN_FILES if (path := self.journal.folder / name).exists())
         best = self._noted_by_name(self.run.best_stage)
         if self.run.status in content.REGISTERED and self.run.best_stage != "0-baseline" and best.get("model_id"):
-            self._save(version=propose(self.client, self.run, best, self.prefix))
+            self._save(version=propose(self.client, self.run, best, self.names.model(self.run.experiment)))
         parent.status(content.RUN_STATUS.get(self.run.status, "FINISHED"), self.run.ended)
 
     def _send_stage(self, stage: StageRecord, parent: str) -> None:
@@ -111,13 +117,15 @@ class Publication:
         entry = self._existing(self._noted(stage).get("run_id")) or self._existing(self._known.get(stage.folder))
         entry = entry or self._create(stage.folder, started, {**tags, "mlflow.parentRunId": parent})
         self._note(stage.folder, run_id=entry.id)
-        entry.tags(tags)
         entry.params(content.params(stage.params))
         if stage.status == "done":
             self._send_judgement(stage, entry)
+            self._send_prompts(stage, entry)
         else:
             entry.metrics(content.stage_metrics(self.run, stage))
         self._send_files(stage, entry)
+        page = self._send_traces(stage, entry)
+        entry.tags(content.stage_tags(self.run, stage, **page))
         entry.status("FAILED" if stage.status == "failed" else "FINISHED", stage.ended or started)
 
     def _send_judgement(self, stage: StageRecord, entry: Entry) -> None:
@@ -146,6 +154,22 @@ class Publication:
         self._note(stage.folder, model_id=model.model_id, program=package.digest)
         return model
 
+    def _send_prompts(self, stage: StageRecord, entry: Entry) -> None:
+        """Those of a program that was kept, linked to the run and to its experiment."""
+        state = self.journal.read(f"{stage.folder}/program.json")
+        if (stage.number and stage.kept != "new") or not isinstance(state, dict):
+            return
+        tags = {"cascade_run": self.run.id, "cascade_stage": stage.folder, "mlflow_run": entry.id}
+        texts = prompts.texts(Snapshot(state, stage.lms), partial(self.names.prompt, self.run.experiment))
+        try:
+            versions = [
+                prompts.register(self.client, self.experiment, name, text, tags) for name, text in texts.items()
+            ]
+        except prompts.NameTaken as taken:
+            entry.tags({"cascade.no_prompt": f"{taken} is a model's name."})
+            return
+        entry.tags(prompts.linked(versions))
+
     def _send_files(self, stage: StageRecord, entry: Entry) -> None:
         folder = self.journal.folder / stage.folder
         there = [folder / name for name in STAGE_FILES if (folder / name).exists()]
@@ -156,6 +180,19 @@ class Publication:
             elif path.name == "candidates.jsonl":
                 rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
                 entry.steps("candidate_score", {int(row["step"]): round(float(row["score"]), 4) for row in rows})
+
+    def _send_traces(self, stage: StageRecord, entry: Entry) -> dict[str, str]:
+        """Returns where they stand, beside those of the program that the stage started from."""
+        table, noted = self.journal.read(f"{stage.folder}/examples.json"), self._noted(stage)
+        examples = traces.answered(entry.id, stage, table, noted.get("model_id", ""))
+        if noted.get("traces", "") != (digest := traces.digest(examples)):
+            traces.send(self.uri, self.experiment, entry.id, examples, f"experiments/{self.run.experiment}.py")
+            self._note(stage.folder, traces=digest)
+        if not examples:
+            return {}
+        incumbent = content.incumbent(stage, self.stages)
+        beside = self._noted_by_name(incumbent).get("run_id", "")
+        return {"traces": traces_path(self.experiment, entry.id, beside), "incumbent": incumbent}
 
     @cached_property
     def _known(self) -> dict[str, str]:

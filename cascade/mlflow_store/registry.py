@@ -16,13 +16,13 @@ _PROPOSED = "cascade.proposed"
 """Tag of a version that had its turn as challenger; sending a journal again must not give it another."""
 
 
-def propose(client: Any, run: RunRecord, best: dict[str, Any], prefix: str) -> str:
+def propose(client: Any, run: RunRecord, best: dict[str, Any], name: str) -> str:
     """Register the best stage's model once, and once make it the challenger; returns the version.
 
     Args:
         best: the stage's notes: `run_id`, `model_id`, and `program`, the hash of what it does.
+        name: of the registered model.
     """
-    name = f"{prefix}{run.experiment}"
     tags = {
         "cascade.run_id": run.id,
         "cascade.stage": run.best_stage,

@@ -43,7 +43,9 @@ def connect(uri: str) -> Any:
     _knock(uri)
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    # Databricks keeps models in Unity Catalog; its older registry knows no prompts.
+    registry = re.sub(r"^databricks(?=$|://)", "databricks-uc", uri)
+    return MlflowClient(tracking_uri=uri, registry_uri=registry)
 
 
 @contextlib.contextmanager
@@ -115,7 +117,7 @@ def experiment_id(client: Any, uri: str, name: str) -> str:
 def _artifacts(uri: str, name: str) -> str | None:
     """Beside a SQLite database, not in whatever folder this process was started; else as the server decides."""
     path = sqlite_path(uri)
-    return (path.parent / "mlruns" / name).as_uri() if path else None
+    return (path.parent / "mlruns" / name.strip("/")).as_uri() if path else None
 
 
 def _knock(uri: str) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cascade.journal import Journal
+from cascade.mlflow_store.names import Names
 from cascade.mlflow_store.publication import NOTES, Publication, digests, sent
 from cascade.mlflow_store.store import connect, reaching
 
@@ -24,15 +25,20 @@ class MlflowTracker:
     Args:
         tracking_uri: MLflow's store.
         weights: the GGUF file of an embedded model that a stage has trained; None for every other model.
-        model_prefix: put before the experiment's name in the model registry.
+        model_prefix, experiment_prefix: see `cascade.mlflow_store.names.Names`.
     """
 
     def __init__(
-        self, tracking_uri: str, *, weights: Callable[[str], Path | None] = _no_weights, model_prefix: str = ""
+        self,
+        tracking_uri: str,
+        *,
+        weights: Callable[[str], Path | None] = _no_weights,
+        model_prefix: str = "",
+        experiment_prefix: str = "",
     ) -> None:
         self.tracking_uri = tracking_uri
         self.weights = weights
-        self.model_prefix = model_prefix
+        self.names = Names(experiment_prefix, model_prefix)
 
     def publish(self, journal: Journal) -> None:
         """Bring MLflow up to what the journal says; sends nothing twice.
@@ -43,7 +49,7 @@ class MlflowTracker:
         consequence = f"The journal {journal.folder} keeps everything; it is sent by the next run."
         with reaching(self.tracking_uri, "could not be written", consequence), _alone(journal.folder):
             client = connect(self.tracking_uri)
-            Publication(client, self.tracking_uri, journal, self.weights, self.model_prefix).send()
+            Publication(client, self.tracking_uri, journal, self.weights, self.names).send()
 
     def is_current(self, journal: Journal) -> bool:
         """Whether everything was sent to this store already, by the notes in the journal; asks no server."""

@@ -37,7 +37,8 @@ def test_the_page_is_that_of_the_experiment_that_ran_last(tmp_path):
         (folder / "run.json").write_text("{}")
         if number:
             (folder / "published.json").write_text(json.dumps({"experiment_id": number, "run_id": "r"}))
-    assert experiments_page(tmp_path) == "/#/experiments/8/runs?workflowType=machine_learning"
+    page = "/#/experiments/8/runs?workflowType=machine_learning&viewStateShareKey=cascades"
+    assert experiments_page(tmp_path) == page
     assert experiments_page(tmp_path / "nothing") == "/#/experiments?workflowType=machine_learning"
 
 

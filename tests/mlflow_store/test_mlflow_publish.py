@@ -14,10 +14,11 @@ import pytest
 from cascade.errors import TrackingError
 from cascade.journal import Journal
 from cascade.mlflow_store import MlflowTracker, models, store
+from cascade.mlflow_store.names import Names
 from cascade.mlflow_store.publication import Publication
 
-CRASHES = (9, 12, 14, 16, 26, 48, 50, 52)
-"""Of the 52 calls that write: each kind once, on the run, a stage, a model, the registry."""
+CRASHES = (9, 12, 14, 16, 21, 28, 56, 58, 60)
+"""Of the 60 calls that write: each kind once, on the run, a stage, a model, a prompt, the registry."""
 
 
 def everything(client: Any) -> dict[str, Any]:
@@ -143,11 +144,12 @@ class Crashing:
 def test_a_crash_between_any_two_calls_makes_nothing_twice(tmp_path: Path, uri: str, client: Any, calls: int) -> None:
     journal = by_hand.unfinished(tmp_path, "completed")
     with store.reaching(uri, "", ""), pytest.raises(KeyboardInterrupt):
-        Publication(Crashing(client, calls), uri, journal, lambda _: None, "").send()
+        Publication(Crashing(client, calls), uri, journal, lambda _: None, Names()).send()
     MlflowTracker(uri).publish(journal)
     shown = everything(client)
     assert (len(shown["runs"]), len(shown["models"]), len(shown["versions"])) == (3, 2, 1)
     assert {run["info"]["status"] for run in shown["runs"].values()} == {"FINISHED"}
+    assert len(client.search_prompt_versions("qa-prompt")) == 2
     assert all(len(points) == len({point[:2] for point in points}) for points in shown["points"].values())
     assert client.get_model_version_by_alias("qa", "challenger").version == shown["versions"][0]["version"]
 
@@ -237,7 +239,7 @@ def test_only_weights_that_a_stage_trained_are_shipped(tmp_path: Path, uri: str,
 
 def test_what_is_written_beside_a_sending_is_sent_next_time(tmp_path: Path, uri: str, client: Any) -> None:
     journal, tracker = by_hand.unfinished(tmp_path, "running"), MlflowTracker(uri)
-    sending = Publication(client, uri, journal, lambda _: None, "")
+    sending = Publication(client, uri, journal, lambda _: None, Names())
     by_hand.write_stage(journal, by_hand.stage_record(1, "instructions", reason="late"))
     by_hand.write_stage(journal, by_hand.stage_record(2, "demos"))
     with store.reaching(uri, "", ""):
