@@ -260,14 +260,20 @@ def _refuse_gaps(data: Data) -> None:
 
 def _refuse_overlap(data: Data) -> None:
     seen: dict[str, tuple[str, str]] = {}
+    found = []
     for split in data:
         for row, id_ in zip(split.rows, split.ids, strict=True):
             key = _digest([row[name] for name in split.inputs])
             if (first := seen.setdefault(key, (split.name, id_)))[0] != split.name:
-                raise DatasetError(
-                    f"Dataset {data.name!r}: the inputs of {id_!r} in {split.name!r} stand in {first[0]!r} too "
-                    f"({first[1]!r}). Remove one: a program must not be judged on what it learned from."
-                )
+                found.append((split.name, id_, *first))
+    if found:
+        (split_name, id_, in_, there), *more = found
+        listed = ", ".join(repr(other) for _, other, *_ in more[:5]) + (", …" if len(more) > 5 else "")
+        so = f"; so do those of {len(more):,} more: {listed}" if more else ""
+        raise DatasetError(
+            f"Dataset {data.name!r}: the inputs of {id_!r} in {split_name!r} stand in {in_!r} too ({there!r}){so}. "
+            f"Remove {'one of each' if more else 'one'}: a program must not be judged on what it learned from."
+        )
     owner: dict[str, str] = {}
     for split in data:
         for group in split.groups or ():

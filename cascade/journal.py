@@ -4,6 +4,7 @@
       run.json                      who, what, with which data and LMs; status; spent; test
       source.py                     the program's file as it was when the run began
       groups.json                   which examples of dev and test belong together
+      findings.json                 what checks found before it began; quotes rows, so it is never sent to a tracker
       decisions.json headroom.json  the decisions; what a look at headroom found
       test.json                     scores of baseline and best on test, by example; never sent to a tracker
       report.html                   the run to read

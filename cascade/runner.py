@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cascade.check import Prepared, build_program
+from cascade.checks import examine, refuse, tell
 from cascade.comparison import Verdict, compare, corrected, score_interval
 from cascade.decision import Ahead, Evidence, Kept, Next, Standing, decide
 from cascade.errors import BudgetSpent, CascadeError, Interrupted, JournalError, StageFailed
@@ -51,16 +52,19 @@ def execute(
         fresh: pay for every answer again, whatever the ledger holds. Going on with such a run repeats nothing.
 
     Raises:
+        DefinitionError: a check found an error; nothing was begun.
         CascadeError: the baseline cannot be judged, the same experiment runs elsewhere, or the ledger cannot be used.
         Interrupted: Ctrl-C or SIGTERM; running again goes on.
     """
     home, progress = prepared.settings.home, progress or Silent()
+    refuse(found := examine(prepared))
     with alone(home / "locks" / f"{prepared.name}.lock", prepared.name):
         earlier = None if new else interrupted(home, prepared.name, prepared.signature)
         started = earlier.run.started if earlier else next_start(home, prepared.name)
         with open_ledger(prepared.settings, started, progress) as ledger:
             session = begin(prepared, earlier or begin_journal(prepared, started), ledger, tracker, progress, fresh)
             progress.begin(prepared, session.journal, session.meter, resumed=earlier is not None)
+            tell(found, session.journal, progress)
             if sentence := prepared.about_draws:
                 progress.tell(sentence)
             return _guarded(session)

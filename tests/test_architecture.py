@@ -10,7 +10,7 @@ LAYERS: list[tuple[str, set[str]]] = [
     ("definitions", {"errors", "redaction", "settings", "spending", "dataset", "metrics", "experiment", "discover", "nearest", "ensemble", "program"}),
     ("judgement", {"evaluation", "intervals", "comparison", "decision"}),
     ("lm", {"lm"}),
-    ("work", {"optimizers", "building", "stage", "headroom", "bounds", "forecast", "check", "journal", "progress", "publishing",
+    ("work", {"optimizers", "building", "stage", "headroom", "bounds", "forecast", "check", "checks", "journal", "progress", "publishing",
               "recording", "result", "session", "proving", "recipes", "runner", "programs", "testing"}),
     ("mlflow_store", {"mlflow_store"}),
     ("report", {"report"}),

@@ -52,6 +52,17 @@ def test_a_snapshot_comes_back() -> None:
     assert again.say.ask.signature.instructions == "Answer well."
 
 
+def test_a_program_that_is_one_predictor_comes_back() -> None:
+    def factory() -> Any:
+        return dspy.Predict("question -> answer")
+
+    program = factory()
+    program.demos = [dspy.Example(question="1+1?", answer="2")]
+    again = restore(factory, snapshot(program), {}.__getitem__)
+    assert [demo["answer"] for demo in again.demos] == ["2"]
+    assert snapshot(again).digest == snapshot(program).digest
+
+
 def compiled(program: Any) -> Any:
     program._compiled = program.say._compiled = program.say.ask._compiled = True
     return program

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cascade.cli.check import check
 from cascade.cli.compare import compare
 from cascade.cli.ledger import ledger
 from cascade.cli.listing import list_experiments
@@ -30,6 +31,7 @@ INTERRUPTED = 130
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command("list")(list_experiments)
+app.command("check")(check)
 app.command("run")(run)
 app.command("show")(show)
 app.command("compare")(compare)

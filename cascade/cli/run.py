@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cascade.cli.check import Recipe, show
 from cascade.cli.parts import Json, Parts, experiment_named, parts_of, print_json, stdout_kept
 
 if TYPE_CHECKING:
@@ -18,11 +19,7 @@ if TYPE_CHECKING:
 Name = Annotated[str, typer.Argument(metavar="NAME", help="An experiment: a file experiments/NAME.py.")]
 New = Annotated[bool, typer.Option("--new", help="Start over although an interrupted run could go on.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Pay for every answer again, whatever the ledger holds.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what the run may cost and what it could show.")]
-Recipe = Annotated[
-    str | None,
-    typer.Option("--recipe", metavar="NAME", help="Run these stages instead of its own: classic or small."),
-]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Spend nothing: the same as `cascade check NAME`.")]
 NoMlflow = Annotated[bool, typer.Option("--no-mlflow", help="Keep the run in the local journal only.")]
 
 
@@ -41,7 +38,7 @@ def run(  # noqa: PLR0913, PLR0917 - one an option
     Example: cascade run qa --new
     """
     if dry_run:
-        _forecast(name, parts_of(context), as_json, recipe)
+        show(name, parts_of(context), as_json=as_json, recipe=recipe)
         return
     with stdout_kept():
         result, mlflow = run_experiment(name, parts_of(context), new=new, fresh=fresh, log=not no_mlflow, recipe=recipe)
@@ -49,17 +46,6 @@ def run(  # noqa: PLR0913, PLR0917 - one an option
         print_json(result.to_json())
     else:
         _print_result(result, mlflow)
-
-
-def _forecast(name: str, parts: Parts, as_json: bool, recipe: str | None) -> None:
-    from cascade.cli.dry_run import foresee, print_forecast
-
-    with stdout_kept():
-        found = foresee(name, parts, recipe)
-    if as_json:
-        print_json(found.to_json())
-    else:
-        print_forecast(found)
 
 
 def run_experiment(

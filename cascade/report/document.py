@@ -24,6 +24,7 @@ def run_document(run: Run) -> dict[str, Any]:
         "way_on": way_on(run),
         "test": _test(run),
         "headroom": run.headroom,
+        "warned": list(map(in_line, run.warned)),
         "stages": [_stage(run, stage) for stage in run.stages],
         "spent": dict(record.spent),
         "spent_by": _spent_by(run),

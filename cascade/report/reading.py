@@ -62,6 +62,11 @@ class _Room(_Parsed):
     sentence: str
 
 
+class _Finding(_Parsed):
+    severity: str
+    place: str
+
+
 class _RunFigures(_Parsed):
     spent: dict[str, FiniteFloat]
     spent_by_stage: dict[str, dict[str, FiniteFloat]]
@@ -111,6 +116,7 @@ class Run:
         stages: those that ended, the baseline first; empty where not even that was judged.
         decisions, examples, prompts, programs: by stage folder; `programs` are digests of programs.
         headroom: the sentence of the look at headroom, or "".
+        warned: places that a check warned of when the run began.
         groups: group by id, by split; None where the journal does not say.
         test, test_scores: the look at test, and its scores by example; None where there are none.
         source: of the program, as it was.
@@ -126,6 +132,7 @@ class Run:
     prompts: Mapping[str, str]
     programs: Mapping[str, str]
     headroom: str
+    warned: tuple[str, ...]
     groups: Mapping[str, Mapping[str, str]] | None
     test: Look | None
     test_scores: TestScores | None
@@ -176,6 +183,7 @@ def read(journal: Journal) -> Run:
     names, ended = [stage.folder for stage in stages], [stage.ended for stage in stages]
     tables = {name: _examples(journal, name) for name in names}
     room: _Room | None = _parsed(_Room, journal, "headroom.json")
+    found: list[_Finding] = _parsed(list[_Finding], journal, "findings.json") or []
     return Run(
         folder=journal.folder,
         record=record,
@@ -186,6 +194,7 @@ def read(journal: Journal) -> Run:
         prompts={name: _text(journal, f"{name}/prompts.md") for name in names},
         programs={stage.folder: _digest(journal, stage) for stage in stages},
         headroom=room.sentence if room else "",
+        warned=tuple(dict.fromkeys(one.place for one in found if one.severity == "warning")),
         groups=_parsed(dict[str, dict[str, str]], journal, "groups.json"),
         test=_checked(Look, dict(record.test), journal, "run.json") if record.test else None,
         test_scores=_test_scores(journal),

@@ -30,7 +30,13 @@ def proof(run: Run) -> str:
 def story(run: Run) -> list[str]:
     """The run from its beginning to what to do next, a sentence or two an entry, each in one line."""
     told = [_opening(run), _dev(run), _test(run), _examples(run), run.headroom and f"Headroom: {run.headroom}"]
-    return [in_line(text) for text in (*told, _stages(run), _cost(run), way_on(run)) if text]
+    return [in_line(text) for text in (*told, _warned(run), _stages(run), _cost(run), way_on(run)) if text]
+
+
+def _warned(run: Run) -> str:
+    """Where checks saw something wrong; not what, because that quotes rows, those of test too."""
+    why = f"`cascade check {run.record.experiment}` says why"
+    return f"When it began, checks warned of {' and of '.join(run.warned)}: {why}." if run.warned else ""
 
 
 def headline(run: Run) -> str:

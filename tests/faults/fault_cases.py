@@ -12,6 +12,8 @@ from fault_project import ROWS, Project
 from cascade.testing import Reply
 
 ONE = "dev 0 7"
+WRONG = 'if example.question == "dev 0 7" and prediction.answer == "?"'
+"""An answer that no check expects: what metrics do to expected ones is found before a run."""
 WHOLE = 4 * ROWS
 """Requests of a run without faults: baseline and stage on dev, both on test."""
 
@@ -151,7 +153,7 @@ def wrong_key(project: Project) -> Seen:
 
 def metric_raises(project: Project) -> Seen:
     """the metric raises on one example"""
-    _metric(project, 'if example.question == "dev 0 7":\n        raise ValueError("no such label")')
+    _metric(project, f'{WRONG}:\n        raise ValueError("no such label")')
     done = project.run()
     assert project.errors() == {"dev-0008": "ValueError: no such label"}
     assert project.answers == WHOLE
@@ -165,8 +167,17 @@ def metric_raises(project: Project) -> Seen:
 
 def metric_always_raises(project: Project) -> Seen:
     """the metric raises on every example"""
-    project.one_at_a_time()
     _metric(project, 'raise ValueError("no such label")')
+    done = project.run()
+    assert project.asked == []
+    assert not project.home.exists()
+    return Seen(done.last, done.code, "nothing was asked", "mend the metric, then run")
+
+
+def metric_raises_on_wrong_answers(project: Project) -> Seen:
+    """the metric raises on every answer that is wrong, as the first program's mostly are"""
+    project.one_at_a_time()
+    _metric(project, 'if prediction.answer == "?":\n        raise ValueError("no such label")')
     done = project.run()
     answered = project.answers
     assert project.journal.run.status == "failed"
@@ -178,12 +189,12 @@ def metric_always_raises(project: Project) -> Seen:
 
 
 def metric_nan(project: Project) -> Seen:
-    """the metric returns NaN"""
+    """the metric returns NaN for a wrong answer"""
     return _no_score(project, 'float("nan")')
 
 
 def metric_seven(project: Project) -> Seen:
-    """the metric returns 7"""
+    """the metric returns 7 for a wrong answer"""
     return _no_score(project, "7")
 
 
@@ -207,7 +218,7 @@ def _one_example(project: Project, reply: Reply, requests: int) -> Seen:
 
 
 def _no_score(project: Project, value: str) -> Seen:
-    _metric(project, f'if example.question == "dev 0 7":\n        return {value}')
+    _metric(project, f"{WRONG}:\n        return {value}")
     done = project.run()
     assert "'dev-0008'" in done.last
     assert project.journal.run.status == "failed"
@@ -229,5 +240,5 @@ def _metric(project: Project, statement: str) -> None:
 
 CASES: tuple[Callable[[Project], Seen], ...] = (
     status_429_once, status_429, status_500, hang, cut_off, garbage, no_format, all_500, gone_in_the_middle, wrong_key,
-    metric_raises, metric_always_raises, metric_nan, metric_seven,
+    metric_raises, metric_always_raises, metric_raises_on_wrong_answers, metric_nan, metric_seven,
 )  # fmt: skip

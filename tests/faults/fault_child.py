@@ -16,7 +16,7 @@ import mlflow.pyfunc
 import mlflow.tracking  # noqa: F401
 
 import cascade.check
-import cascade.cli.dry_run
+import cascade.cli.check
 import cascade.report.page
 import cascade.running  # noqa: F401
 from cascade.cli import main

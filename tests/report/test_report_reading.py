@@ -55,6 +55,7 @@ DAMAGE = [
     ("1-words/record.json", "[]"),
     ("1-words/record.json", json.dumps({"number": 1, "name": "words", "lever": "prompt", "status": "done", "metrics": {"dev_score": None}})),
     ("1-words/record.json", json.dumps({"number": 1, "name": "words", "lever": "prompt", "status": "done", "metrics": {"dev_score": float("nan")}})),
+    ("findings.json", json.dumps([{"severity": "warning"}])),
     ("1-words/decision.json", json.dumps({"interval": [0.1]})),
     ("1-words/examples.json", json.dumps({"id": ["a"]})),
     ("1-words/examples.json", json.dumps({**by_hand.table(range(3)), "id": ["a"]})),

@@ -54,7 +54,26 @@ def test_what_was_skipped_says_why(tmp_path, written, by, said):
     assert reason(run, run.stages[3]) == said
 
 
+def test_what_checks_warned_of_is_told_without_the_rows_that_they_quote(tmp_path):
+    journal = by_hand.completed(tmp_path)
+    found = [
+        {"severity": "warning", "place": "Dataset 'x', split 'test'", "sentence": "'a secret of test'"},
+        {"severity": "warning", "place": "Dataset 'x', split 'test'", "sentence": "another"},
+        {"severity": "warning", "place": "Metric 'right'", "sentence": "is blind"},
+        {"severity": "note", "place": "Stage 'words'", "sentence": "is fine"},
+    ]
+    assert [sentence for sentence in story(read(journal)) if "checks" in sentence] == []
+    journal.write("findings.json", found)
+    told = " ".join(story(read(journal)))
+    said = (
+        "When it began, checks warned of Dataset 'x', split 'test' and of Metric 'right': `cascade check qa` says why."
+    )
+    assert said in told
+    assert "secret" not in told
+
+
 def test_every_sentence_is_one_line(tmp_path):
     journal = by_hand.completed(tmp_path)
     journal.write("headroom.json", {"sentence": "one\ntwo\x1b\r"})
+    journal.write("findings.json", [{"severity": "warning", "place": "Stage 'a\nb'", "sentence": ""}])
     assert [sentence for sentence in story(read(journal)) if len(sentence.splitlines()) != 1] == []

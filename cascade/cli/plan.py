@@ -1,11 +1,9 @@
-"""`cascade run NAME --dry-run`: what a run may cost and what it could show.
+"""The plan of a run that has not begun: what it may cost and what it could show.
 
-Invariant: no LM is called, and nothing is written anywhere.
+Invariant: an unknown figure is shown as unknown, never as zero.
 """
 
 from typing import TYPE_CHECKING
-
-from cascade.cli.parts import Parts, experiment_named
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -15,21 +13,6 @@ if TYPE_CHECKING:
 UNKNOWN = "unknown"
 NOT_BOUNDED = "not bounded"
 _UNITS = {"lm_calls": "LM calls", "tokens": "tokens", "usd": "dollars", "minutes": "minutes"}
-
-
-def foresee(name: str, parts: Parts, recipe: str | None = None) -> "Forecast":
-    """The forecast of an experiment.
-
-    Raises:
-        CascadeError: a wrong definition, as a run would find it.
-    """
-    from cascade.check import prepare
-    from cascade.forecast import forecast
-    from cascade.settings import load_settings
-
-    settings = load_settings()
-    experiment = experiment_named(name, settings.project, recipe)
-    return forecast(prepare(experiment, settings, parts.lms(settings) if parts.lms else None))
 
 
 def print_forecast(forecast: "Forecast") -> None:

@@ -1,0 +1,59 @@
+"""What is wrong with data, metric and definition, found before anything is spent.
+
+Invariant: no LM is called and looking writes nothing; checks are functions of values that return findings.
+"""
+
+from collections.abc import Sequence
+
+from cascade.check import Prepared
+from cascade.checks import answers, rows
+from cascade.checks.finding import SEVERITIES, Finding
+from cascade.checks.judging import judging
+from cascade.checks.programs import program, returned
+from cascade.checks.stages import stages
+from cascade.errors import DefinitionError
+from cascade.journal import Journal
+from cascade.progress import Progress
+
+__all__ = ["Finding", "examine", "refuse", "tell"]
+
+
+def examine(prepared: Prepared) -> list[Finding]:
+    """All findings about an experiment, errors first."""
+    data, wanted = prepared.data, answers.expected(prepared)
+    held = tuple(wanted.field_of.values())
+    found = [
+        *rows.overlap(data),
+        *rows.repeated(data, held),
+        *rows.gaps(data, held),
+        *rows.sizes(data),
+        *answers.names(prepared, wanted),
+        *answers.impossible(data, wanted),
+        *answers.balance(data, wanted),
+        *judging(prepared.experiment.metric, data, wanted, prepared.lms["task"], returned=returned(prepared)),
+        *program(prepared),
+        *stages(prepared),
+    ]
+    if prepared.about_draws:
+        found.append(Finding("note", "Experiment", prepared.about_draws))
+    return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def refuse(found: Sequence[Finding]) -> None:
+    """Stop where there is an error.
+
+    Raises:
+        DefinitionError: the first error, and how many more there are.
+    """
+    errors = [finding for finding in found if finding.severity == "error"]
+    if errors:
+        more = f" ({len(errors) - 1} more: `cascade check` lists them.)" if len(errors) > 1 else ""
+        raise DefinitionError(f"{errors[0]}{more}")
+
+
+def tell(found: Sequence[Finding], journal: Journal, progress: Progress) -> None:
+    """Warn who watches a run that begins, and keep all findings in its journal."""
+    journal.write("findings.json", [finding.to_json() for finding in found])
+    for finding in found:
+        if finding.severity == "warning":
+            progress.warn(str(finding))
