@@ -136,9 +136,14 @@ class Journal:
     @classmethod
     def create(cls, home: Path, record: RunRecord) -> "Journal":
         """Begin a journal; the folder is named after the run."""
-        journal = cls(home / "runs" / record.experiment / record.id)
+        journal = cls.at(home, record)
         journal.write_run(record)
         return journal
+
+    @classmethod
+    def at(cls, home: Path, record: RunRecord) -> "Journal":
+        """The place of a run's journal, where nothing is written yet."""
+        return cls(home / "runs" / record.experiment / record.id)
 
     @property
     def run(self) -> RunRecord:

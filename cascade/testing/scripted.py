@@ -46,16 +46,19 @@ class ScriptedEngine:
     def __deepcopy__(self, memo: dict[int, Any]) -> "ScriptedEngine":
         return self
 
+    def digest(self, request: Any) -> str:
+        """Hash of a request's model and texts, as it stands in `requests`."""
+        return hashlib.sha256("\0".join([request.model, *_texts(request)]).encode()).hexdigest()
+
     def complete(self, request: Any) -> Response:
         """Answer a request."""
         if self.latency:
             time.sleep(self.latency)
-        texts = [message.text or "" for message in request.messages]
-        system = request.system if isinstance(request.system, str) else "".join(p.text for p in request.system or ())
+        system, *texts = _texts(request)
         told = self.answer(request.model, fields(texts[-1]), sum(m.role == "assistant" for m in request.messages))
         text = told if isinstance(told, str) else formatted(told, output_fields(system))
         with self._lock:
-            self.requests.append(hashlib.sha256("\0".join([request.model, system, *texts]).encode()).hexdigest())
+            self.requests.append(self.digest(request))
         return Response(
             id=None,
             model=request.model,
@@ -180,6 +183,12 @@ class ScriptedLMs(LMs):
             num_retries=0,
             callbacks=[RoleCallback(role)],
         )
+
+
+def _texts(request: Any) -> list[str]:
+    """The system's text, then the messages'."""
+    system = request.system if isinstance(request.system, str) else "".join(p.text for p in request.system or ())
+    return [system, *(message.text or "" for message in request.messages)]
 
 
 def formatted(fields: Mapping[str, str], wanted: list[str]) -> str:
