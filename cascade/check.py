@@ -5,6 +5,8 @@ Invariant: what passes here has data, a program that builds, stages whose option
 
 import inspect
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ class Prepared:
         program: as its factory builds it, to look at; it is never run.
         outputs: fields of the program's last predictor.
         parts, signature: hashes of the definition.
+        clock: seconds that never go back, by which minutes are counted.
     """
 
     experiment: Experiment
@@ -39,6 +42,7 @@ class Prepared:
     outputs: tuple[str, ...]
     parts: dict[str, str]
     git_sha: str
+    clock: Callable[[], float] = time.monotonic
 
     @property
     def signature(self) -> str:

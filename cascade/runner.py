@@ -18,7 +18,7 @@ from typing import Any
 from cascade.check import Prepared, build_program
 from cascade.comparison import Verdict, compare, corrected, score_interval
 from cascade.decision import Ahead, Evidence, Kept, Next, Standing, decide
-from cascade.errors import BudgetSpent, CascadeError, Interrupted, JournalError
+from cascade.errors import BudgetSpent, CascadeError, ExperimentError, Interrupted, JournalError
 from cascade.evaluation import Evaluation
 from cascade.experiment import Stage
 from cascade.headroom import look
@@ -28,6 +28,7 @@ from cascade.program import snapshot
 from cascade.progress import Progress, Silent
 from cascade.proving import look_at_test
 from cascade.recording import begin_journal, decisions, summary, test_document, test_metrics, write_stage
+from cascade.reserve import Early
 from cascade.result import Result, StageResult, Test
 from cascade.session import Session, alone, begin, interruptible, open_ledger
 from cascade.spending import Spent
@@ -73,7 +74,9 @@ def _guarded(session: Session) -> Result:
         try:
             with installed(gateway), session.configured():
                 session.publisher.publish()
-                return _cascade(session)
+                result = _cascade(session)
+            session.tally.remove()
+            return result
         except BaseException as error:
             stopped = isinstance(error, Interrupted | KeyboardInterrupt | JournalError)
             ended: Status = "interrupted" if gateway.failure or stopped else "failed"
@@ -84,6 +87,7 @@ def _guarded(session: Session) -> Result:
                 raise gateway.failure from None
             raise
         finally:
+            session.tally.close()
             session.prepared.lms.close()
             session.publisher.close(wait=not session.meter.abandoned)
 
@@ -106,7 +110,8 @@ def _cascade(session: Session) -> Result:
     skipped = _without_room(session, baseline)
     for number, stage in waiting:
         if stage.name in skipped:
-            _record(session, number, _skipped(number, stage, skipped[stage.name]), stage=stage)
+            why = StageResult(f"{number}-{stage.name}", stage.lever, "skipped", Spent(), error=skipped[stage.name])
+            _record(session, number, why, stage=stage)
             continue
         ahead = [(later.name, later.lever) for _, later in waiting[number:] if later.name not in skipped]
         result, position = _run_stage(session, number, stage, position, ahead)
@@ -118,12 +123,18 @@ def _cascade(session: Session) -> Result:
 
 def _baseline(session: Session) -> StageResult:
     name, started, prepared = "0-baseline", time.time(), session.prepared
-    program = build_program(prepared.experiment)
-    with session.accounted(name):
-        dev = session.evaluate(program, prepared.data.dev, name)
-    session.per_example = dev.per_example
+    program, data = build_program(prepared.experiment), prepared.data
+    answers = prepared.experiment.repeats * (len(data.dev) + 2 * len(data.test))
+    try:
+        with session.accounted(name):
+            dev = session.evaluate(program, data.dev, name, on_outcome=Early(prepared.experiment.budget, answers))
+    except BudgetSpent as error:
+        raise ExperimentError(f"Budget: it was spent before the baseline was judged ({error}). Raise it.") from None
     result = StageResult(name, "none", "done", session.spent_by_stage[name], program, snapshot(program), dev)
-    return _record(session, 0, _with_interval(session, result), started=started)
+    _record(session, 0, _with_interval(session, result), started=started)
+    if words := session.shortage():
+        raise ExperimentError(f"Budget: {words}. Test is judged twice: baseline and best.")
+    return session.results[0]
 
 
 def _without_room(session: Session, baseline: StageResult) -> dict[str, str]:
@@ -168,6 +179,8 @@ def _run_stage(
             failure = cap = f"the budget ended before the program was judged ({error})"
         except CascadeError as error:
             failure = str(error)
+    if dev and (words := session.shortage(name)):
+        dev, failure, cap = None, f"the budget could not show on test what this program is worth: {words}", words
     spent = session.spent_by_stage[name]
     evidence = _evidence(session, stage, position, dev, failure)
     decision, standing = decide(
@@ -227,10 +240,6 @@ def _evidence(session: Session, stage: Stage, position: _Position, dev: Evaluati
         dev_score=dev.mean,
         serving_cost=dev.serving_cost,
     )
-
-
-def _skipped(number: int, stage: Stage, why: str) -> StageResult:
-    return StageResult(f"{number}-{stage.name}", stage.lever, "skipped", Spent(), error=why)
 
 
 def _record(  # noqa: PLR0913 - a stage's files come from all of these

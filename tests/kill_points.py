@@ -274,7 +274,7 @@ def kill_once(project: Project, whole: Whole, moment: str, happened: Callable[[P
     return _compared(point, project, whole, before, recorded, ids, trained, ended)
 
 
-def _compared(  # noqa: PLR0913, PLR0917 - what was seen when it died
+def _compared(
     point: Point, project: Project, whole: Whole, before: list[dict[str, Any]], recorded: set[str], ids: list[str],
     trained: dict[Path, int], ended: bool,
 ) -> Point:  # fmt: skip

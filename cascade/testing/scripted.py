@@ -133,10 +133,15 @@ class ScriptedProvider(Provider):  # type: ignore[misc]
 
 
 class ScriptedLMs(LMs):
-    """LMs by name that all answer by one script."""
+    """LMs by name that all answer by one script.
 
-    def __init__(self, settings: Settings, engine: ScriptedEngine) -> None:
+    Args:
+        usd_a_token: what every token costs, in and out; None is an unknown price.
+    """
+
+    def __init__(self, settings: Settings, engine: ScriptedEngine, *, usd_a_token: float | None = None) -> None:
         super().__init__(settings)
+        self.usd_a_token = usd_a_token
         self.script = engine
         self._trainer = ScriptedProvider(settings.home / "trained")
 
@@ -150,8 +155,12 @@ class ScriptedLMs(LMs):
         return self._scripted(model, "task")
 
     def priced(self, name: str) -> bool:  # noqa: ARG002
-        """A script has no price."""
-        return False
+        """Whether it was given a price."""
+        return self.usd_a_token is not None
+
+    def price(self, model: str, input_tokens: int, output_tokens: int) -> float | None:  # noqa: ARG002
+        """The tokens times the price."""
+        return None if self.usd_a_token is None else self.usd_a_token * (input_tokens + output_tokens)
 
     def identity(self, model: str) -> str:
         """Nothing is hidden in a script."""
