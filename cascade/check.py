@@ -106,7 +106,7 @@ def prepare(experiment: Experiment, settings: Settings, lms: LMs | None = None) 
     for name in dict.fromkeys(("task", *(("prompt",) if experiment.stages else ()), *settings.lm)):
         if name != "default":
             lms[name]
-    parts = signature_parts(experiment, data, settings.describe())
+    parts = signature_parts(experiment, data, settings.defining())
     outputs = tuple(program.predictors()[-1].signature.output_fields)
     return Prepared(experiment, settings, data, lms, program, outputs, parts, _git_sha(settings.project))
 

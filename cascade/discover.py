@@ -73,10 +73,13 @@ def source_file(experiment: Experiment) -> Path:
         ) from None
 
 
-def signature_parts(experiment: Experiment, data: Data, lms: Mapping[str, str]) -> dict[str, str]:
+def signature_parts(experiment: Experiment, data: Data, settings: Mapping[str, Any]) -> dict[str, str]:
     """Hashes of what defines a run, by part; two runs with equal parts do the same work.
 
     The budget and the plateau are not in it: raising a cap continues a run, it does not make another.
+
+    Args:
+        settings: `Settings.defining`, a part each.
     """
     source = source_file(experiment)
     root, factory = source.resolve().parent.parent, getattr(experiment.program, "__qualname__", "")
@@ -89,7 +92,7 @@ def signature_parts(experiment: Experiment, data: Data, lms: Mapping[str, str]) 
             [[stage.name, stage.lever, stage.aim, stage.margin, stage.describe()] for stage in experiment.stages]
             + ([dataclasses.asdict(experiment.headroom)] if experiment.headroom else [])
         ),
-        "lms": _digest(dict(lms)),
+        **{name: _digest(value) for name, value in settings.items()},
     }
 
 

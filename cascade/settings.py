@@ -19,6 +19,9 @@ ROLES = ("task", "prompt", "teacher", "student")
 """LM names that optimizers ask for; programs may ask for more, such as `local` and `cloud`."""
 
 _FIELDS = ("home", "lm", "threads", "force_format", "deterministic", "model_prefix", "seed", "ledger_gb")
+_NO_ANSWER_CHANGES = ("headers", "extra_headers", "num_retries", "max_retries", "timeout", "cache")
+_SECRET = ("_key", "_token", "_secret", "password")
+"""How the names of options end that are never looked at."""
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -110,6 +113,18 @@ class Settings:
         """The spec that `name` means; the embedded model where nothing is set."""
         return self.lm.get(name) or self.lm.get("default") or LMSpec(EMBEDDED)
 
+    def defining(self) -> dict[str, dict[str, Any]]:
+        """What changes answers, for the run's signature: LMs with options but no secret, and how they are run."""
+        return {
+            "lms": {
+                name: [model, {key: value for key, value in self.lm_named(name).options.items() if _defines(key)}]
+                for name, model in self.describe().items()
+            },
+            "settings": {
+                "seed": self.seed, "force_format": self.force_format, "deterministic": self.deterministic,
+            },
+        }  # fmt: skip
+
     def describe(self) -> dict[str, str]:
         """LM model strings by name, for params and reports: names only, never keys."""
         names = dict.fromkeys((*ROLES, *(name for name in self.lm if name != "default")))
@@ -144,6 +159,10 @@ def find_project(start: Path) -> Path:
     """The nearest folder at or above `start` with an `experiments` folder, else `start` itself."""
     start = start.resolve()
     return next((folder for folder in (start, *start.parents) if (folder / "experiments").is_dir()), start)
+
+
+def _defines(option: str) -> bool:
+    return option not in _NO_ANSWER_CHANGES and not option.endswith(_SECRET)
 
 
 def _read_pyproject(path: Path) -> dict[str, Any]:

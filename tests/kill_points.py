@@ -26,6 +26,7 @@ from cascade.cli import main
 from cascade.cli.parts import Parts
 from cascade.journal import ENDED, Journal
 from cascade.lm.call import CALL
+from cascade.lm.lms import LMs
 from cascade.settings import Settings
 from cascade.testing import ScriptedEngine, ScriptedLMs
 
@@ -81,23 +82,35 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["dspy", "mlflow", "cascade.cli", "cascade.runner", "cascade.running"])
 
 
-class _Engine(ScriptedEngine):
-    """Notes process, question and place in the ledger of each call in a file, before it answers."""
+class Asked:
+    """Notes each call that reaches an engine, its question and its place in the ledger, before it is answered."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._file = os.open(folder / "asked.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def note(self, question: str) -> None:
+        """Add a line; `O_APPEND` keeps lines of threads apart."""
+        call = CALL.get()
+        os.write(self._file, (json.dumps({"question": question, "key": call.key if call else ""}) + "\n").encode())
+
+
+class _Engine(ScriptedEngine):
+    def __init__(self, folder: Path) -> None:
         import scripted
 
         super().__init__(scripted.answer, latency=LATENCY)
-        self._file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._asked = Asked(folder)
 
     def complete(self, request: Any) -> Any:
-        call = CALL.get()
-        asked = {"question": self.digest(request), "key": call.key if call else "", "at": time.time()}
-        os.write(self._file, (json.dumps(asked) + "\n").encode())
+        self._asked.note(self.digest(request))
         return super().complete(request)
 
 
-def _attempt(folder: Path) -> None:
+def _scripted(folder: Path) -> None:
+    attempt(folder, lambda settings: ScriptedLMs(settings, _Engine(folder)))
+
+
+def attempt(folder: Path, lms: Callable[[Settings], LMs]) -> None:
     """`cascade run x`, in a process of its own."""
     output = os.open(folder / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(output, 1)
@@ -107,9 +120,6 @@ def _attempt(folder: Path) -> None:
         del os.environ[name]
     os.environ["CASCADE_THREADS"] = str(THREADS)
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
-
-    def lms(settings: Settings) -> ScriptedLMs:
-        return ScriptedLMs(settings, _Engine(folder / "asked.jsonl"))
 
     sys.exit(main(["run", "x"], parts=Parts(lms=lms)))
 
@@ -121,22 +131,25 @@ class Project:
         store: an empty MLflow database.
     """
 
+    experiment = EXPERIMENT
+    patience = 120.0
+
     def __init__(self, folder: Path, store: Path) -> None:
         self.folder = folder
         (folder / "experiments").mkdir(parents=True)
-        (folder / "experiments" / "x.py").write_text(EXPERIMENT)
+        (folder / "experiments" / "x.py").write_text(self.experiment)
         shutil.copy(store, folder / "mlflow.db")
 
     def start(self) -> Any:
         """A process that runs the cascade."""
-        process = _FORKS.Process(target=_attempt, args=(self.folder,))
+        process = _FORKS.Process(target=_scripted, args=(self.folder,))
         process.start()
         return process
 
     def finish(self) -> None:
         """Run it to its end."""
         process = self.start()
-        process.join(120)
+        process.join(self.patience)
         if process.exitcode != 0:
             process.kill()
             raise AssertionError(f"exit code {process.exitcode}: {self.said[-2000:]}")
@@ -255,7 +268,7 @@ def kill_once(project: Project, whole: Whole, moment: str, happened: Callable[[P
     Raises:
         AssertionError: it ended before, or cannot go on.
     """
-    process, deadline = project.start(), time.monotonic() + 120
+    process, deadline = project.start(), time.monotonic() + project.patience
     while not happened(project) and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.001)
     time.sleep(delay)
