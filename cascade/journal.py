@@ -9,7 +9,7 @@
       report.html                   the run to read
       0-baseline/ 1-instructions/ … record.json, program.json, examples.json, candidates.jsonl,
                                     decision.json, prompts.md, prompts.diff.md, optimizer.log
-      spent.json                    while the run is under way: what it has spent, for when it is killed
+      spent.json                    until the run is over: what it has spent, for when it is killed
 
 Invariant: every file but the last is replaced whole, so that a reader sees the old one or the new one. A tracker reads
 the journal and nothing else, and may be called again at any time: what was not sent is sent then.

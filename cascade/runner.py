@@ -74,9 +74,7 @@ def _guarded(session: Session) -> Result:
         try:
             with installed(gateway), session.configured():
                 session.publisher.publish()
-                result = _cascade(session)
-            session.tally.remove()
-            return result
+                return _cascade(session)
         except BaseException as error:
             stopped = isinstance(error, Interrupted | KeyboardInterrupt | JournalError)
             ended: Status = "interrupted" if gateway.failure or stopped else "failed"
@@ -106,7 +104,7 @@ def _cascade(session: Session) -> Result:
     dev = _judged(baseline)
     position = _Position(baseline, baseline, Standing(dev.mean, dev.serving_cost))
     status: str = "completed"
-    waiting = [(number, stage) for number, stage in enumerate(session.prepared.experiment.stages, 1)]
+    waiting = list(enumerate(session.prepared.experiment.stages, 1))
     skipped = _without_room(session, baseline)
     for number, stage in waiting:
         if stage.name in skipped:
@@ -123,11 +121,11 @@ def _cascade(session: Session) -> Result:
 
 def _baseline(session: Session) -> StageResult:
     name, started, prepared = "0-baseline", time.time(), session.prepared
-    program, data = build_program(prepared.experiment), prepared.data
-    answers = prepared.experiment.repeats * (len(data.dev) + 2 * len(data.test))
+    program, experiment, data = build_program(prepared.experiment), prepared.experiment, prepared.data
+    early = Early(experiment.budget, experiment.repeats * (len(data.dev) + 2 * len(data.test)))
     try:
         with session.accounted(name):
-            dev = session.evaluate(program, data.dev, name, on_outcome=Early(prepared.experiment.budget, answers))
+            dev = session.evaluate(program, data.dev, name, on_outcome=early)
     except BudgetSpent as error:
         raise ExperimentError(f"Budget: it was spent before the baseline was judged ({error}). Raise it.") from None
     result = StageResult(name, "none", "done", session.spent_by_stage[name], program, snapshot(program), dev)
@@ -252,8 +250,7 @@ def _record(  # noqa: PLR0913 - a stage's files come from all of these
     incumbent: StageResult | None = None,
     started: float | None = None,
 ) -> StageResult:
-    candidates = bench.candidates if bench else []
-    before = incumbent.taken if incumbent else None
+    candidates, before = bench.candidates if bench else [], incumbent.taken if incumbent else None
     write_stage(
         session.journal, number, result, stage=stage, bound=session.bounds.get(result.name), incumbent=before,
         candidates=candidates, started=started,
@@ -280,6 +277,7 @@ def _finish(session: Session, status: str, best: StageResult) -> Result:
         metrics={**spent.to_json(), **(test_metrics(test) if test else {})},
         test=test_document(test) if test else {},
     )
+    session.tally.remove()
     result = Result(
         session.prepared.name, record.id, record.status, tuple(session.results), best, test, spent,
         str(session.journal.folder), text,
