@@ -100,10 +100,9 @@ class _Position:
 
 
 def _cascade(session: Session) -> Result:
-    baseline = _baseline(session)
+    baseline, status = _baseline(session), "completed"
     dev = _judged(baseline)
     position = _Position(baseline, baseline, Standing(dev.mean, dev.serving_cost))
-    status: str = "completed"
     waiting = list(enumerate(session.prepared.experiment.stages, 1))
     skipped = _without_room(session, baseline)
     for number, stage in waiting:
@@ -129,10 +128,10 @@ def _baseline(session: Session) -> StageResult:
     except BudgetSpent as error:
         raise ExperimentError(f"Budget: it was spent before the baseline was judged ({error}). Raise it.") from None
     result = StageResult(name, "none", "done", session.spent_by_stage[name], program, snapshot(program), dev)
-    _record(session, 0, _with_interval(session, result), started=started)
+    result = _record(session, 0, _with_interval(session, result), started=started)
     if words := session.shortage():
         raise ExperimentError(f"Budget: {words}. Test is judged twice: baseline and best.")
-    return session.results[0]
+    return result
 
 
 def _without_room(session: Session, baseline: StageResult) -> dict[str, str]:
