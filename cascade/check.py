@@ -5,6 +5,8 @@ Invariant: what passes here has data, a program that builds, stages whose option
 
 import inspect
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ class Prepared:
         program: as its factory builds it, to look at; it is never run.
         outputs: fields of the program's last predictor.
         parts, signature: hashes of the definition.
+        clock: seconds that never go back, by which minutes are counted.
     """
 
     experiment: Experiment
@@ -39,6 +42,7 @@ class Prepared:
     outputs: tuple[str, ...]
     parts: dict[str, str]
     git_sha: str
+    clock: Callable[[], float] = time.monotonic
 
     @property
     def signature(self) -> str:
@@ -102,7 +106,7 @@ def prepare(experiment: Experiment, settings: Settings, lms: LMs | None = None) 
     for name in dict.fromkeys(("task", *(("prompt",) if experiment.stages else ()), *settings.lm)):
         if name != "default":
             lms[name]
-    parts = signature_parts(experiment, data, settings.describe())
+    parts = signature_parts(experiment, data, settings.defining())
     outputs = tuple(program.predictors()[-1].signature.output_fields)
     return Prepared(experiment, settings, data, lms, program, outputs, parts, _git_sha(settings.project))
 

@@ -74,10 +74,13 @@ def source_file(experiment: Experiment) -> Path:
         ) from None
 
 
-def signature_parts(experiment: Experiment, data: Data, lms: Mapping[str, str]) -> dict[str, str]:
+def signature_parts(experiment: Experiment, data: Data, settings: Mapping[str, Any]) -> dict[str, str]:
     """Hashes of what defines a run, by part; two runs with equal parts do the same work.
 
     The budget and the plateau are not in it: an interrupted run goes on under a raised cap.
+
+    Args:
+        settings: `Settings.defining`, a part each.
     """
     source, factory = source_file(experiment), getattr(experiment.program, "__qualname__", "")
     files = dict.fromkeys((*_reachable(source), *_reachable(_metric_file(experiment) or source)))
@@ -90,7 +93,7 @@ def signature_parts(experiment: Experiment, data: Data, lms: Mapping[str, str]) 
             [[stage.name, stage.lever, stage.aim, stage.margin, stage.describe()] for stage in experiment.stages]
             + ([dataclasses.asdict(experiment.headroom)] if experiment.headroom else [])
         ),
-        "lms": _digest(dict(lms)),
+        **{name: _digest(value) for name, value in settings.items()},
     }
 
 

@@ -10,9 +10,10 @@
       report.html                   the run to read
       0-baseline/ 1-instructions/ … record.json, program.json, examples.json, candidates.jsonl,
                                     decision.json, prompts.md, prompts.diff.md, optimizer.log
+      spent.json                    until the run is over: what it has spent, for when it is killed
 
-Invariant: every file is replaced whole, so that a reader sees the old one or the new one. A tracker reads the journal
-and nothing else, and may be called again at any time: what was not sent is sent then.
+Invariant: every file but the last is replaced whole, so that a reader sees the old one or the new one. A tracker reads
+the journal and nothing else, and may be called again at any time: what was not sent is sent then.
 """
 
 import contextlib
@@ -137,9 +138,14 @@ class Journal:
     @classmethod
     def create(cls, home: Path, record: RunRecord) -> "Journal":
         """Begin a journal; the folder is named after the run."""
-        journal = cls(home / "runs" / record.experiment / record.id)
+        journal = cls.at(home, record)
         journal.write_run(record)
         return journal
+
+    @classmethod
+    def at(cls, home: Path, record: RunRecord) -> "Journal":
+        """The place of a run's journal, where nothing is written yet."""
+        return cls(home / "runs" / record.experiment / record.id)
 
     @property
     def run(self) -> RunRecord:

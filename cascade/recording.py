@@ -23,10 +23,15 @@ from cascade.stage import Candidate
 
 
 def begin_journal(prepared: Prepared, started: float) -> Journal:
-    """A journal of a run that begins, with the program's source as it is now and the groups of its examples."""
-    journal = Journal.create(prepared.settings.home, run_record(prepared, started))
+    """A journal of a run that begins, with the program's source as it is now and the groups of its examples.
+
+    The run's record is written last: a journal that is found has them all.
+    """
+    record = run_record(prepared, started)
+    journal = Journal.at(prepared.settings.home, record)
     journal.write("source.py", source_file(prepared.experiment).read_text("utf-8"))
     journal.write("groups.json", groups(prepared.data))
+    journal.write_run(record)
     return journal
 
 

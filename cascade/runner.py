@@ -19,7 +19,7 @@ from cascade.check import Prepared, build_program
 from cascade.checks import examine, refuse, tell
 from cascade.comparison import Verdict, compare, corrected, score_interval
 from cascade.decision import Ahead, Evidence, Kept, Next, Standing, decide
-from cascade.errors import BudgetSpent, CascadeError, Interrupted, JournalError, StageFailed
+from cascade.errors import BudgetSpent, CascadeError, ExperimentError, Interrupted, JournalError, StageFailed
 from cascade.evaluation import Evaluation, serving_costs
 from cascade.experiment import Stage
 from cascade.headroom import look
@@ -29,6 +29,7 @@ from cascade.program import snapshot
 from cascade.progress import Progress, Silent
 from cascade.proving import look_at_test
 from cascade.recording import begin_journal, decisions, summary, test_document, test_metrics, write_stage
+from cascade.reserve import Early
 from cascade.result import Result, StageResult
 from cascade.session import Session, alone, begin, interruptible, open_ledger
 from cascade.spending import Spent
@@ -88,6 +89,7 @@ def _guarded(session: Session) -> Result:
                 raise gateway.failure from None
             raise
         finally:
+            session.tally.close()
             session.prepared.lms.close()
             session.publisher.close(wait=not session.meter.abandoned)
 
@@ -102,11 +104,10 @@ class _Position:
 
 
 def _cascade(session: Session) -> Result:
-    baseline = _baseline(session)
+    baseline, status = _baseline(session), "completed"
     dev = _judged(baseline)
     position = _Position(baseline, baseline, Standing(dev.mean))
-    status: str = "completed"
-    waiting = [(number, stage) for number, stage in enumerate(session.prepared.experiment.stages, 1)]
+    waiting = list(enumerate(session.prepared.experiment.stages, 1))
     skipped = _without_room(session, baseline)
     for number, stage in waiting:
         if stage.name in skipped:
@@ -123,18 +124,18 @@ def _cascade(session: Session) -> Result:
 
 def _baseline(session: Session) -> StageResult:
     name, started, prepared = "0-baseline", time.time(), session.prepared
-    program = build_program(prepared.experiment)
-    with session.accounted(name):
-        try:
-            dev = session.evaluate(program, prepared.data.dev, name)
-        except BudgetSpent as error:
-            raise CascadeError(
-                f"The budget ended before the baseline was judged ({error}). Raise it in Budget(…) and run again: what "
-                "was answered is not paid for again."
-            ) from None
-    session.per_example = dev.per_example
+    program, experiment, data = build_program(prepared.experiment), prepared.experiment, prepared.data
+    early = Early(experiment.budget, experiment.repeats * (len(data.dev) + 2 * len(data.test)))
+    try:
+        with session.accounted(name):
+            dev = session.evaluate(program, data.dev, name, on_outcome=early)
+    except BudgetSpent as error:
+        raise ExperimentError(f"Budget: it was spent before the baseline was judged ({error}). Raise it.") from None
     result = StageResult(name, "none", "done", session.spent_by_stage[name], program, snapshot(program), dev)
-    return _record(session, 0, _with_interval(session, result), started=started)
+    result = _record(session, 0, _with_interval(session, result), started=started)
+    if words := session.shortage():
+        raise ExperimentError(f"Budget: {words}. Test is judged twice: baseline and best.")
+    return result
 
 
 def _without_room(session: Session, baseline: StageResult) -> dict[str, str]:
@@ -178,6 +179,8 @@ def _run_stage(
             failure = cap = f"the budget ended before the program was judged ({error})"
         except CascadeError as error:
             failure = str(error)
+    if dev and (words := session.shortage(name)):
+        dev, failure, cap = None, f"the budget could not show on test what this program is worth: {words}", words
     spent = session.spent_by_stage[name]
     evidence = replace(_evidence(session, stage, position, dev, failure), cost=spent.cost_usd)
     costs = serving_costs(dev, _judged(before)) if dev else (None, position.standing.incumbent_cost)
@@ -250,8 +253,7 @@ def _record(  # noqa: PLR0913 - a stage's files come from all of these
     incumbent: StageResult | None = None,
     started: float | None = None,
 ) -> StageResult:
-    candidates = bench.candidates if bench else []
-    before = incumbent.taken if incumbent else None
+    candidates, before = bench.candidates if bench else [], incumbent.taken if incumbent else None
     write_stage(
         session.journal, number, result, stage=stage, bound=session.bounds.get(result.name), incumbent=before,
         candidates=candidates, started=started,
@@ -281,6 +283,7 @@ def _finish(session: Session, status: str, best: StageResult) -> Result:
         metrics={**spent.to_json(), **(test_metrics(test) if test else {})},
         test=test_document(test) if test else {},
     )
+    session.tally.remove()
     result = Result(
         session.prepared.name, record.id, record.status, tuple(session.results), best, test, spent,
         str(session.journal.folder), text, session.prepared.lms,

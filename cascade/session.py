@@ -23,18 +23,24 @@ from cascade.dataset import Split
 from cascade.errors import CascadeError
 from cascade.evaluation import Evaluation, Outcome, evaluate
 from cascade.experiment import Stage
-from cascade.journal import Journal, Tracker, journals, unfinished, written
+from cascade.journal import Journal, RunRecord, Tracker, journals, unfinished, written
 from cascade.lm.gateway import Gateway
 from cascade.lm.ledger import Keeping, Ledger
 from cascade.lm.meter import Meter
 from cascade.progress import Progress
 from cascade.publishing import Publisher
+from cascade.reserve import Rate, rate, shortage
 from cascade.result import StageResult
 from cascade.settings import Settings
 from cascade.spending import Spent
+from cascade.tally import Tally
 
 _MANY = 1_000_000
 STOPPING = "Stopping: what is in flight is waited for and saved. Ctrl-C again stops at once."
+
+
+def _ignored(_outcome: Outcome) -> None:
+    """Nobody asked."""
 
 
 @dataclass
@@ -42,7 +48,7 @@ class Session:
     """One run under way.
 
     Args:
-        per_example: what judging one example takes, as the baseline showed.
+        per_example: what judging one example takes at most, in all that was judged so far.
         calls_a_run: LM calls that one example took at most, in all that was judged so far.
         bounds: LM calls at most, by stage that began.
         results: stages that ended, in order.
@@ -53,9 +59,10 @@ class Session:
     gateway: Gateway
     publisher: Publisher
     progress: Progress
+    tally: Tally
     spent_by_stage: dict[str, Spent] = field(default_factory=dict)
     results: list[StageResult] = field(default_factory=list)
-    per_example: Spent = field(default_factory=Spent)
+    per_example: Rate = field(default_factory=Rate)
     calls_a_run: int = 0
     bounds: dict[str, Bound] = field(default_factory=dict)
 
@@ -67,7 +74,7 @@ class Session:
     @contextmanager
     def accounted(self, name: str) -> Iterator[None]:
         """Book what is spent inside on the stage `name`, and see that the gateway is still where calls pass it."""
-        before, earlier = self.meter.spent, self.spent_by_stage.get(name, Spent())
+        before, earlier, self.tally.stage = self.meter.spent, self.spent_by_stage.get(name, Spent()), name
         try:
             yield
         finally:
@@ -77,13 +84,16 @@ class Session:
             booked = {stage: spent.to_json() for stage, spent in self.spent_by_stage.items()}
             self.journal.update(spent=self.meter.spent.to_json(), spent_by_stage=booked)
 
-    def evaluate(self, program: Any, split: Split, name: str, doing: str = "") -> Evaluation:
+    def evaluate(
+        self, program: Any, split: Split, name: str, doing: str = "", on_outcome: Callable[[Outcome], None] = _ignored
+    ) -> Evaluation:
         """Evaluate a program, ticking an example at a time."""
-        experiment, lms = self.prepared.experiment, self.prepared.lms
+        experiment, lms, started = self.prepared.experiment, self.prepared.lms, self.meter.clock()
         self.progress.step(name, doing or split.name, len(split) * experiment.repeats)
 
         def tick(outcome: Outcome) -> None:
             self.progress.tick(f"{outcome.id}: {outcome.error}" if outcome.error else "")
+            on_outcome(outcome)
 
         done = evaluate(
             program, split, experiment.metric, threads=lms.threads, repeats=experiment.repeats, on_outcome=tick
@@ -92,6 +102,8 @@ class Session:
             count = f"{done.failures} of {len(split)} examples of {split.name!r} failed and score 0"
             self.progress.tell(f"{name}: {count}. The first, {broken.id!r}: {broken.error[:200]}")
         self.calls_a_run = max(self.calls_a_run, most_calls(done, self.prepared.program))
+        took = (self.meter.clock() - started) / experiment.repeats
+        self.per_example = self.per_example.most(rate(done, took, lms.threads))
         return done
 
     def announce(self, name: str, stage: Stage) -> None:
@@ -100,16 +112,18 @@ class Session:
         self.bounds[name] = of_stage(stage, self.prepared, self.calls_a_run) + dev
         self.progress.stage_begins(name, stage.optimizer.__name__, self.bounds[name])
 
-    def judging(self, *splits: Split) -> Spent:
-        """What evaluating once on each of `splits` will take; all but calls doubled: demos make prompts longer."""
-        one, examples = self.per_example, self.prepared.experiment.repeats * sum(map(len, splits))
-        return Spent(
-            lm_calls=one.lm_calls * examples,
-            input_tokens=2 * one.input_tokens * examples,
-            output_tokens=2 * one.output_tokens * examples,
-            cost_usd=2 * (one.cost_usd or 0.0) * examples,
-            seconds=2 * one.seconds * examples / self.prepared.lms.threads,
-        )
+    def judging(self, *splits: Split, spare: float = 2.0) -> Spent:
+        """What evaluating once on each of `splits` will take, with something to spare."""
+        return self.per_example.times(self.prepared.experiment.repeats * sum(map(len, splits)), spare)
+
+    def shortage(self, *stages: str) -> str:
+        """Why what `stages` left of the budget does not pay for judging on test, or "".
+
+        Later stages do not count: a run that goes on has paid for them before.
+        """
+        test, before = self.prepared.data.test, (*(result.name for result in self.results), "headroom", *stages)
+        spent = sum((self.spent_by_stage.get(name, Spent()) for name in dict.fromkeys(before)), Spent())
+        return shortage(self.prepared.experiment.budget, spent, self.judging(test, test, spare=1.0))
 
     def workshop(self, name: str) -> Workshop:
         """What the stage `name` works with; its optimizer prints into the journal."""
@@ -163,13 +177,24 @@ def begin(
     record = journal.update(
         status="running", pid=os.getpid(), ended=None, params=prepared.params(), fresh=fresh or journal.run.fresh
     )
-    meter = Meter(prepared.experiment.budget, before=Spent.from_json(record.spent) if record.spent else None)
+    tally = Tally(journal.folder / "spent.json")
+    spent, by_stage = _all_spent(record, tally)
+    meter = Meter(prepared.experiment.budget, before=spent, clock=prepared.clock, note=tally.note)
     salt = f"fresh {record.id}" if record.fresh else ""
-    gateway = Gateway(ledger, meter, prepared.lms.identity, salt=salt, warn=progress.warn)
+    gateway = Gateway(ledger, meter, prepared.lms.identity, salt=salt, warn=progress.warn, price=prepared.lms.price)
     behind = [other for other in journals(home, prepared.name, progress.warn) if other.folder != journal.folder]
-    session = Session(prepared, journal, gateway, Publisher(tracker, journal, progress.warn, behind=behind), progress)
-    session.spent_by_stage = {name: Spent.from_json(spent) for name, spent in record.spent_by_stage.items()}
-    return session
+    publisher = Publisher(tracker, journal, progress.warn, behind=behind)
+    return Session(prepared, journal, gateway, publisher, progress, tally, by_stage)
+
+
+def _all_spent(record: RunRecord, tally: Tally) -> tuple[Spent, dict[str, Spent]]:
+    """What earlier attempts have spent, in all and by stage, with what one that was killed did not book."""
+    booked = Spent.from_json(record.spent) if record.spent else Spent()
+    by_stage = {name: Spent.from_json(spent) for name, spent in record.spent_by_stage.items()}
+    stage, spent = tally.left()
+    if not stage or spent.lm_calls <= booked.lm_calls:
+        return booked, by_stage
+    return spent, {**by_stage, stage: by_stage.get(stage, Spent()) + (spent - booked)}
 
 
 @contextmanager

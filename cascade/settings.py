@@ -22,6 +22,9 @@ ROLES = ("task", "prompt", "teacher", "student")
 _FIELDS = (
     "home", "lm", "threads", "force_format", "deterministic", "model_prefix", "experiment_prefix", "seed", "ledger_gb",
 )  # fmt: skip
+_NO_ANSWER_CHANGES = ("headers", "extra_headers", "num_retries", "max_retries", "timeout", "cache")
+_SECRET = ("_key", "_token", "_secret", "password")
+"""How the names of options end that are never looked at."""
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -116,6 +119,18 @@ class Settings:
         """The spec that `name` means; the embedded model where nothing is set."""
         return self.lm.get(name) or self.lm.get("default") or LMSpec(EMBEDDED)
 
+    def defining(self) -> dict[str, dict[str, Any]]:
+        """What changes answers, for the run's signature: LMs with options but no secret, and how they are run."""
+        return {
+            "lms": {
+                name: [model, {key: value for key, value in self.lm_named(name).options.items() if _defines(key)}]
+                for name, model in self.describe().items()
+            },
+            "settings": {
+                "seed": self.seed, "force_format": self.force_format, "deterministic": self.deterministic,
+            },
+        }  # fmt: skip
+
     def describe(self) -> dict[str, str]:
         """LM model strings by name, for params and reports: names only, never keys."""
         names = dict.fromkeys((*ROLES, *(name for name in self.lm if name != "default")))
@@ -153,6 +168,10 @@ def find_project(start: Path) -> Path:
     """The nearest folder at or above `start` with an `experiments` folder, else `start` itself."""
     start = start.resolve()
     return next((folder for folder in (start, *start.parents) if (folder / "experiments").is_dir()), start)
+
+
+def _defines(option: str) -> bool:
+    return option not in _NO_ANSWER_CHANGES and not option.endswith(_SECRET)
 
 
 def _read_pyproject(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ LAYERS: list[tuple[str, set[str]]] = [
     ("judgement", {"evaluation", "intervals", "comparison", "decision"}),
     ("lm", {"lm"}),
     ("work", {"optimizers", "building", "stage", "headroom", "bounds", "forecast", "check", "checks", "journal", "progress", "publishing",
-              "recording", "result", "session", "proving", "recipes", "runner", "programs", "testing"}),
+              "recording", "reserve", "result", "session", "tally", "proving", "recipes", "runner", "programs", "testing"}),
     ("mlflow_store", {"mlflow_store"}),
     ("report", {"report"}),
     ("running", {"running"}),

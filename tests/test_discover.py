@@ -62,7 +62,7 @@ def write(project: Path, text: str = FILE, name: str = "qa") -> None:
 
 def parts(project: Path) -> dict[str, str]:
     found = discover("qa", project)
-    return signature_parts(found, load(found.dataset, project), {"task": "m/a"})
+    return signature_parts(found, load(found.dataset, project), {"lms": {"task": "m/a"}, "settings": {"seed": 1}})
 
 
 def test_a_file_is_an_experiment_named_after_it_with_its_docstring_as_hypothesis(project: Path) -> None:
@@ -182,12 +182,12 @@ def test_the_place_of_a_project_does_not_matter(project: Path, tmp_path_factory:
 def test_lms_are_part_of_the_signature_and_what_only_stops_a_run_is_not() -> None:
     defined = scripted.experiment()
     data = load(defined.dataset, Path())
-    one = signature_parts(defined, data, {"task": "m/a"})
-    assert signature_parts(defined, data, {"task": "m/b"})["lms"] != one["lms"]
+    one = signature_parts(defined, data, {"lms": {"task": "m/a"}})
+    assert signature_parts(defined, data, {"lms": {"task": "m/b"}})["lms"] != one["lms"]
     more = dataclasses.replace(
         defined, budget=Budget(lm_calls=5), plateau=Plateau(patience=5), target=0.5, name="other"
     )
-    assert signature_parts(more, data, {"task": "m/a"}) == one
+    assert signature_parts(more, data, {"lms": {"task": "m/a"}}) == one
 
 
 def test_a_program_typed_at_a_prompt_is_refused() -> None:

@@ -22,6 +22,7 @@ from cascade.lm.meter import Meter
 from cascade.progress import Silent
 from cascade.result import Result
 from cascade.runner import execute
+from cascade.settings import LMSpec
 from cascade.testing import ScriptedEngine, ScriptedLMs
 
 FOUR = scripted.experiment(*scripted.FOUR_STAGES, plateau=scripted.PATIENT, train=20, dev=20, test=20)
@@ -161,6 +162,46 @@ def test_only_the_same_definition_is_continued(
     assert len(journals(tmp_path)) == (1 if continued else 2)
 
 
+def task(**options: Any) -> dict[str, LMSpec]:
+    return {"task": LMSpec("scripted/base", options)}
+
+
+SETTINGS: list[tuple[dict[str, Any], bool]] = [
+    ({}, True),
+    ({"threads": 2}, True),
+    ({"ledger_gb": 1.0}, True),
+    ({"lm": task(num_retries=3, timeout=9, extra_headers={"Authorization": "x"}, aws_secret_access_key="x")}, True),
+    ({"seed": 2}, False),
+    ({"force_format": False}, False),
+    ({"deterministic": False}, False),
+    ({"lm": task(temperature=0.5)}, False),
+    ({"lm": task(max_tokens=9)}, False),
+    ({"lm": task(api_base="http://localhost:1/v1")}, False),
+    ({"lm": {**task(), "teacher": LMSpec("scripted/teacher")}}, False),
+]
+
+
+@pytest.mark.parametrize(("options", "same"), SETTINGS)
+def test_settings_that_change_answers_are_part_of_the_definition(
+    tmp_path: Path, options: dict[str, Any], same: bool
+) -> None:
+    engine = ScriptedEngine(scripted.answer)
+    before = scripted.prepared(small(), tmp_path, engine, lm=task())
+    after = scripted.prepared(small(), tmp_path, engine, **{"lm": task(), **options})
+    assert (after.signature == before.signature) is same
+
+
+def test_under_another_seed_a_new_run_begins_and_under_the_old_one_the_first_goes_on(tmp_path: Path) -> None:
+    counted = Counted()
+    counted.stop_at = 20
+    with pytest.raises(Interrupted):
+        counted.run(tmp_path, small())
+    (first,) = journals(tmp_path)
+    other = execute(scripted.prepared(small(), tmp_path, counted.engine, seed=2))
+    assert other.run_id != first.run.id
+    assert counted.run(tmp_path, small()).run_id == first.run.id
+
+
 def test_two_factories_of_one_file_are_two_definitions(tmp_path: Path) -> None:
     engine = ScriptedEngine(scripted.answer)
     one, two = (scripted.prepared(small(program=program), tmp_path, engine) for program in (Mine, Other))
@@ -222,8 +263,7 @@ except Interrupted as error:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_signal_to_the_process(tmp_path: Path, whole: tuple[Result, int], number: int) -> None:
+def test_ctrl_c_to_the_process(tmp_path: Path, whole: tuple[Result, int]) -> None:
     uninterrupted, calls = whole
     command = [sys.executable, "-c", _CHILD, str(Path(__file__).parent), str(tmp_path)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -232,23 +272,19 @@ def test_a_signal_to_the_process(tmp_path: Path, whole: tuple[Result, int], numb
     while not list(tmp_path.glob(f".cascade/runs/x/*/{stage}/optimizer.log")) and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.3)
-    os.kill(child.pid, number)
+    os.kill(child.pid, signal.SIGINT)
     output, _ = child.communicate(timeout=60)
-    if number != signal.SIGKILL:
-        assert child.returncode == 130
-        answered = int(output.split()[0])
-        assert "interrupted; run again to go on" in output
-        assert journals(tmp_path)[0].run.status == "interrupted"
-        assert journals(tmp_path)[0].run.spent["lm_calls"] == answered
+    assert child.returncode == 130
+    answered = int(output.split()[0])
+    assert "interrupted; run again to go on" in output
+    assert journals(tmp_path)[0].run.status == "interrupted"
+    assert journals(tmp_path)[0].run.spent["lm_calls"] == answered
     counted = Counted()
     result = counted.run(tmp_path)
     assert counted.watcher.resumed == [True]
     assert digest(result) == digest(uninterrupted)
-    if number != signal.SIGKILL:
-        assert len(counted.engine.requests) == calls - answered
-        assert result.spent.lm_calls == calls
-    else:
-        assert len(counted.engine.requests) <= calls - 20
+    assert len(counted.engine.requests) == calls - answered
+    assert result.spent.lm_calls == calls
 
 
 class Free(ScriptedLMs):

@@ -12,6 +12,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import dspy
@@ -38,6 +39,7 @@ class Gateway(Cache):  # type: ignore[misc]
         identity: what a request does not show of a model's answer: weights, quantisation, grammar.
         salt: part of every key; a new one pays for every answer again.
         warn: told, once each, what went past the gateway.
+        price: dollars of a call by model, input and output tokens, where DSPy knows none; None is unknown.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Gateway(Cache):  # type: ignore[misc]
         *,
         salt: str = "",
         warn: Callable[[str], None] = lambda _: None,
+        price: Callable[[str, int, int], float | None] = lambda *_: None,
     ) -> None:
         super().__init__(enable_disk_cache=False, enable_memory_cache=False, disk_cache_dir=None)
         self.ledger = ledger
@@ -60,6 +63,7 @@ class Gateway(Cache):  # type: ignore[misc]
         self._identity = identity
         self._salt = salt
         self._warn = warn
+        self._price = price
 
     def cache_key(self, request: dict[str, Any], ignored_args_for_cache_key: list[str] | None = None) -> str:
         """Hash of the request, its endpoint and the model's identity; never of a key, a header or a time-out."""
@@ -112,6 +116,8 @@ class Gateway(Cache):  # type: ignore[misc]
         call.key = call.key or self.cache_key(request)
         seconds = time.perf_counter() - call.started if call.started else 0.0
         answer = from_dspy(value, seconds, free=model.startswith("embedded/"))
+        if answer.cost_usd is None:
+            answer = replace(answer, cost_usd=self._price(model, answer.input_tokens, answer.output_tokens))
         try:
             self.ledger.add(call.key, answer, model=model, role=call.role)
         except LedgerError as error:

@@ -67,6 +67,10 @@ class LMs(Mapping[str, Any]):
         model = self.model(name)
         return model.startswith("embedded/") or _price_known(model)
 
+    def price(self, model: str, input_tokens: int, output_tokens: int) -> float | None:  # noqa: ARG002
+        """Dollars of a call that DSPy knows no price of; None is unknown, and is all there is here."""
+        return None
+
     def identity(self, model: str) -> str:
         """What a request to `model` does not show of its answers; part of the ledger's key."""
         if model.startswith("embedded/"):

@@ -34,12 +34,20 @@ class Meter:
         budget: hard caps.
         before: what earlier attempts at the same run have spent.
         clock: seconds that never go back.
+        note: told of all that was spent, after each call and before the next is counted.
     """
 
     def __init__(
-        self, budget: Budget, *, before: Spent | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        budget: Budget,
+        *,
+        before: Spent | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        note: Callable[[Spent], None] = lambda _: None,
     ) -> None:
         self.budget = budget
+        self.clock = clock
+        self._note = note
         self.by_role: Counter[str] = Counter()
         self._before = before or Spent()
         self._calls = self._hits = self._input_tokens = self._output_tokens = 0
@@ -50,7 +58,6 @@ class Meter:
         self.abandoned = False
         self._in_flight = 0
         self._refusal: Stop | None = None
-        self._clock = clock
         self._started = clock()
         self._changed = threading.Condition()
 
@@ -61,7 +68,7 @@ class Meter:
     def spent(self) -> Spent:
         """Everything so far, earlier attempts included."""
         with self._changed:
-            return self._before + self._total(self._clock() - self._started)
+            return self._before + self._total(self.clock() - self._started)
 
     @property
     def in_flight(self) -> int:
@@ -189,6 +196,7 @@ class Meter:
         self._output_tokens += output_tokens
         self._cost_usd = None if self._cost_usd is None or cost_usd is None else self._cost_usd + cost_usd
         self.by_role[role] += 1
+        self._note(self._before + self._total(self.clock() - self._started))
 
     def _leave(self, places: int) -> None:
         self._in_flight -= places
@@ -219,7 +227,7 @@ class Meter:
     def _minutes_left(self) -> float:
         if self.budget.minutes is None:
             return 1.0
-        elapsed = self._before.seconds + self._clock() - self._started
+        elapsed = self._before.seconds + self.clock() - self._started
         return self.budget.minutes - (elapsed + self._held.seconds) / 60
 
 

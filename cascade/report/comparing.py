@@ -249,7 +249,8 @@ def _says(before: Run, after: Run, split: str, found: Comparison) -> str:
 
 def _facts(run: Run) -> dict[str, str]:
     record = run.record
-    parts = {"data": "data", "source": "program and its file", "stages": "stages", "lms": "LMs", "metric": "metric"}
+    parts = {"data": "data", "source": "program and its file", "stages": "stages", "lms": "LMs and their options"}
+    parts |= {"metric": "metric"}
     facts: dict[str, Any] = {f"hash of {name}": record.parts.get(part, "–") for part, name in parts.items()}
     facts |= {
         f"rows of {name}": f"{split.get('rows')} ({split.get('fingerprint')})" for name, split in record.splits.items()

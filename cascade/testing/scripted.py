@@ -46,16 +46,19 @@ class ScriptedEngine:
     def __deepcopy__(self, memo: dict[int, Any]) -> "ScriptedEngine":
         return self
 
+    def digest(self, request: Any) -> str:
+        """Hash of a request's model and texts, as it stands in `requests`."""
+        return hashlib.sha256("\0".join([request.model, *_texts(request)]).encode()).hexdigest()
+
     def complete(self, request: Any) -> Response:
         """Answer a request."""
         if self.latency:
             time.sleep(self.latency)
-        texts = [message.text or "" for message in request.messages]
-        system = request.system if isinstance(request.system, str) else "".join(p.text for p in request.system or ())
+        system, *texts = _texts(request)
         told = self.answer(request.model, fields(texts[-1]), sum(m.role == "assistant" for m in request.messages))
         text = told if isinstance(told, str) else formatted(told, output_fields(system))
         with self._lock:
-            self.requests.append(hashlib.sha256("\0".join([request.model, system, *texts]).encode()).hexdigest())
+            self.requests.append(self.digest(request))
         return Response(
             id=None,
             model=request.model,
@@ -130,10 +133,15 @@ class ScriptedProvider(Provider):  # type: ignore[misc]
 
 
 class ScriptedLMs(LMs):
-    """LMs by name that all answer by one script."""
+    """LMs by name that all answer by one script.
 
-    def __init__(self, settings: Settings, engine: ScriptedEngine) -> None:
+    Args:
+        usd_a_token: what every token costs, in and out; None is an unknown price.
+    """
+
+    def __init__(self, settings: Settings, engine: ScriptedEngine, *, usd_a_token: float | None = None) -> None:
         super().__init__(settings)
+        self.usd_a_token = usd_a_token
         self.script = engine
         self._trainer = ScriptedProvider(settings.home / "trained")
 
@@ -147,8 +155,12 @@ class ScriptedLMs(LMs):
         return self._scripted(model, "task")
 
     def priced(self, name: str) -> bool:  # noqa: ARG002
-        """A script has no price."""
-        return False
+        """Whether it was given a price."""
+        return self.usd_a_token is not None
+
+    def price(self, model: str, input_tokens: int, output_tokens: int) -> float | None:  # noqa: ARG002
+        """The tokens times the price."""
+        return None if self.usd_a_token is None else self.usd_a_token * (input_tokens + output_tokens)
 
     def identity(self, model: str) -> str:
         """Nothing is hidden in a script."""
@@ -180,6 +192,12 @@ class ScriptedLMs(LMs):
             num_retries=0,
             callbacks=[RoleCallback(role)],
         )
+
+
+def _texts(request: Any) -> list[str]:
+    """The system's text, then the messages'."""
+    system = request.system if isinstance(request.system, str) else "".join(p.text for p in request.system or ())
+    return [system, *(message.text or "" for message in request.messages)]
 
 
 def formatted(fields: Mapping[str, str], wanted: list[str]) -> str:

@@ -6,15 +6,14 @@ job always ends with a model or an exception; DSPy waits for ever for one that e
 
 import hashlib
 import json
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from dspy.clients.provider import Provider, TrainingJob
 
 from cascade.errors import CascadeError, ModelError
+from cascade.lm.embedded.checkpoint import EVERY, Checkpoint
 from cascade.lm.embedded.engine import EmbeddedEngine
 from cascade.lm.embedded.gguf_file import GgufModel, write_trained
 from cascade.lm.embedded.models import PREFIX, file_lock
@@ -49,6 +48,7 @@ class EmbeddedProvider(Provider):  # type: ignore[misc]
         engine: serves what is trained; its store takes the new weights.
         on_step: told of each training step.
         should_stop: asked before each step, besides the job's own `cancel`.
+        checkpoint_every: seconds of training after which it is noted where it stands.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class EmbeddedProvider(Provider):  # type: ignore[misc]
         *,
         on_step: OnStep | None = None,
         should_stop: Callable[[], bool] = lambda: False,
+        checkpoint_every: float = EVERY,
     ) -> None:
         super().__init__()
         self.finetunable = True
@@ -64,6 +65,7 @@ class EmbeddedProvider(Provider):  # type: ignore[misc]
         self.engine = engine
         self.on_step = on_step
         self.should_stop = should_stop
+        self.checkpoint_every = checkpoint_every
 
     @staticmethod
     def is_provider_model(model: str) -> bool:
@@ -88,7 +90,8 @@ class EmbeddedProvider(Provider):  # type: ignore[misc]
     ) -> str:
         """Train `model` on chat rows; returns the new model's name, `embedded/…`.
 
-        The same rows and options on the same weights are trained once: then the stored weights are returned.
+        The same rows and options on the same weights are trained once: then the stored weights are returned. A
+        training that was killed or stopped goes on from its last checkpoint.
 
         Raises:
             ModelError: zero or malformed rows, unknown weights, or the training was stopped.
@@ -126,11 +129,15 @@ class EmbeddedProvider(Provider):  # type: ignore[misc]
         with file_lock(models.folder / ".training.lock", stop):
             if known := models.find_trained(recipe):
                 return known
-            base = GgufModel(models.path(model))
-            state = finetune(base, rows, options, on_step=self.on_step, should_stop=stop)
-            with tempfile.TemporaryDirectory(prefix=".training-", dir=models.folder) as scratch:
-                trained = write_trained(base, state, Path(scratch) / "trained.gguf")
-                return models.add(trained, base=model, recipe=recipe)
+            base, draft = GgufModel(models.path(model)), models.folder / ".trained.gguf"
+            checkpoint = Checkpoint(models.folder / ".checkpoints", recipe, every=self.checkpoint_every)
+            state = finetune(base, rows, options, on_step=self.on_step, should_stop=stop, checkpoint=checkpoint)
+            try:
+                name = models.add(write_trained(base, state, draft), base=model, recipe=recipe)
+            finally:
+                draft.unlink(missing_ok=True)  # what a killed process leaves is written over by the next training
+            checkpoint.remove()
+            return name
 
 
 def recipe_hash(base: str, rows: Sequence[Mapping[str, Any]], options: TrainingOptions) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.errors import DefinitionError, ModelError
+from cascade.lm.embedded.checkpoint import Checkpoint
 from cascade.lm.embedded.gguf_file import GgufModel, tokenizer
 from cascade.lm.embedded.prompts import render
 
@@ -24,6 +25,8 @@ OnStep = Callable[[int, int, float], None]
 """Called after each step with its number from 1, the number of steps, and the batch's loss in nats a token."""
 
 _IGNORED = -100
+_REMEMBERED = ("exp_avg", "exp_avg_sq")
+"""Of a weight by AdamW, beside the number of steps."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ def finetune(
     *,
     on_step: OnStep | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    checkpoint: Checkpoint | None = None,
 ) -> dict[str, Any]:
     """Train the weights in a GGUF file on chat rows; returns torch tensors by Hugging Face name.
 
@@ -94,6 +98,7 @@ def finetune(
         options: epochs, learning rate and so on.
         on_step: told of each step.
         should_stop: asked before each step.
+        checkpoint: where an earlier attempt at the same training stands, and where this one notes it.
 
     Raises:
         ModelError: no rows, a row without an assistant's answer, or `should_stop` said so.
@@ -106,18 +111,21 @@ def finetune(
     steps = math.ceil(len(encoded) / options.batch_size) * options.epochs
     trainer = _Trainer(source.load(), prefix, options, steps)
     encoded = [row for batch in _in_order(encoded, options.batch_size) for row in trainer.read(batch)]
+    done = trainer.resume(checkpoint) if checkpoint else 0
     order = random.Random(options.seed)
-    step = 0
-    for _epoch in range(options.epochs):
-        for batch in _batches(encoded, options.batch_size, order):
-            if should_stop():
-                raise ModelError(
-                    f"training stopped after {step} of {trainer.steps} steps, as asked; nothing was stored."
-                )
-            loss = trainer.step(batch, step)
-            step += 1
-            if on_step:
-                on_step(step, trainer.steps, loss)
+    batches = (batch for _ in range(options.epochs) for batch in _batches(encoded, options.batch_size, order))
+    for step, batch in enumerate(batches):
+        if step < done:
+            continue
+        stopped = should_stop()
+        if checkpoint and (stopped or checkpoint.due):
+            checkpoint.save(step, trainer.state())
+        if stopped:
+            kept = "what was learned is kept" if checkpoint else "nothing was stored"
+            raise ModelError(f"training stopped after {step} of {steps} steps, as asked; {kept}.")
+        loss = trainer.step(batch, step)
+        if on_step:
+            on_step(step + 1, steps, loss)
     return trainer.weights
 
 
@@ -145,6 +153,28 @@ class _Trainer:
         self._optimizer = torch.optim.AdamW(self._trained, lr=self._rate, weight_decay=0.0)
         with torch.no_grad(), _autocast():
             self._read = self._below(input_ids=torch.tensor([[*prefix]]), use_cache=True) if prefix else None
+
+    def state(self) -> dict[str, Any]:
+        """All that changes from step to step: trained weights and what AdamW remembers of their gradients."""
+        kept = {f"{number}.weight": weights.detach() for number, weights in enumerate(self._trained)}
+        for number, weights in enumerate(self._trained):
+            remembered = self._optimizer.state.get(weights, {})
+            kept |= {f"{number}.{name}": remembered[name] for name in _REMEMBERED if name in remembered}
+        return kept
+
+    def resume(self, checkpoint: Checkpoint) -> int:
+        """Take the checkpoint's state; returns the steps that it holds, 0 if it is of no use."""
+        import torch
+
+        step, kept = checkpoint.load()
+        wanted = {f"{n}.{name}": one.shape for n, one in enumerate(self._trained) for name in ("weight", *_REMEMBERED)}
+        if not 0 < step < self.steps or {name: values.shape for name, values in kept.items()} != wanted:
+            return 0
+        for number, weights in enumerate(self._trained):
+            weights.data.copy_(kept[f"{number}.weight"])
+            remembered = {name: kept[f"{number}.{name}"].clone() for name in _REMEMBERED}
+            self._optimizer.state[weights] = {"step": torch.tensor(float(step)), **remembered}
+        return step
 
     def read(self, batch: list[Row]) -> list[Row]:
         """The rows with what the frozen layers make of them."""

@@ -194,3 +194,27 @@ def test_training_changes_answers_is_done_once_and_stacks(scratch_models):
     assert stacked.model not in (trained.model, lm.model)
     assert stacked.model.count("-") == trained.model.count("-")
     engine.close()
+
+
+@pytest.mark.slow
+@pytest.mark.embedded
+def test_a_stopped_training_of_the_real_model_goes_on_to_the_same_weights(scratch_models):
+    steps = []
+    engine = EmbeddedEngine(scratch_models)
+    provider = EmbeddedProvider(engine, on_step=lambda step, *_: steps.append(step))
+    lm = embedded_lm("smollm2-135m", engine, provider)
+    options = {"epochs": 2, "layers": 10, "batch_size": 2, "learning_rate": 1e-3}
+    provider.should_stop = lambda: len(steps) == 3
+    _job, stopped = job_result(lm, ROWS, options)
+    assert "training stopped after 3 of 8 steps, as asked; what was learned is kept" in str(stopped)
+    (kept,) = (scratch_models.folder / ".checkpoints").glob("*.safetensors")
+    assert 400 < kept.stat().st_size / 1e6 < 450
+
+    provider.should_stop = lambda: False
+    _job, trained = job_result(lm, ROWS, options)
+    assert steps == list(range(1, 9))
+    assert list((scratch_models.folder / ".checkpoints").iterdir()) == []
+    scratch_models.remove(trained.model)
+    assert job_result(lm, ROWS, options)[1].model == trained.model
+    assert len(steps) == 16
+    engine.close()
