@@ -5,20 +5,17 @@ Invariant: a `Dataset` is a description and touches nothing; `load` reads it onc
 
 import hashlib
 import json
-import math
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
 from typing import Any
 
 from cascade.errors import DatasetError
+from cascade.rows import Row, Source, read_rows, shown
 
 SPLITS = ("train", "dev", "test")
-Row = Mapping[str, Any]
-Source = Any
-"""A path or URL (.jsonl, .json, .csv, .parquet, `hf://…`), a pandas frame, rows, or a function that returns one."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +114,7 @@ def load(dataset: Dataset, project: Path) -> Data:
     if not inputs:
         raise DatasetError(
             f'Dataset {dataset.name!r} does not say its input fields. Add inputs = ["question"] to '
-            f"{_show(folder / 'dataset.toml', project)}."
+            f"{shown(folder / 'dataset.toml', project)}."
         )
     group = dataset.group or info.get("group")
     train, dev, test = (_load_split(dataset, name, project, inputs, group) for name in SPLITS)
@@ -126,7 +123,7 @@ def load(dataset: Dataset, project: Path) -> Data:
     _refuse_overlap(data)
     expected = info.get("fingerprint")
     if expected and expected != data.fingerprint:
-        place = _show(folder / "dataset.toml", project)
+        place = shown(folder / "dataset.toml", project)
         raise DatasetError(
             f"Dataset {dataset.name!r} has fingerprint {data.fingerprint!r}, but {place} says {expected!r}. "
             f'If you meant to change the data, write fingerprint = "{data.fingerprint}" there.'
@@ -148,9 +145,9 @@ def _load_split(dataset: Dataset, name: str, project: Path, inputs: tuple[str, .
         if not path.exists():
             found = ", ".join(split for split in SPLITS if path.with_name(f"{split}.jsonl").exists()) or "none"
             raise DatasetError(
-                f"Dataset {dataset.name!r} has no split {name!r}. Found: {found}. Add {_show(path, project)}."
+                f"Dataset {dataset.name!r} has no split {name!r}. Found: {found}. Add {shown(path, project)}."
             )
-        source, place = path, _show(path, project)
+        source, place = path, shown(path, project)
     rows = tuple(read_rows(source, project, place))
     if not rows:
         raise DatasetError(f"{place} has no rows. Add at least one.")
@@ -164,87 +161,6 @@ def _load_split(dataset: Dataset, name: str, project: Path, inputs: tuple[str, .
         raise DatasetError(f"{place} uses the id {twice!r} twice. Make ids unique.")
     groups = tuple(str(row[group]) for row in rows) if group else None
     return Split(name, rows, ids, groups, inputs)
-
-
-def read_rows(source: Source, project: Path, place: str) -> list[Row]:
-    """Rows of any source, as dictionaries of JSON values.
-
-    JSON values only: a set or an object with an address in its repr would change a prompt from run to run.
-    """
-    if callable(source):
-        source = source()
-    if isinstance(source, str | Path):
-        source = _read_file(str(source), project, place)
-    if hasattr(source, "to_dict"):
-        source = source.to_dict("records")
-    if not isinstance(source, Iterable):
-        raise DatasetError(f"{place} is {source!r}. Give rows, a path, a pandas frame or a function that returns one.")
-    return [_checked(row, f"{place}, row {number}") for number, row in enumerate(source, 1)]
-
-
-def _read_file(source: str, project: Path, place: str) -> Any:
-    remote = "://" in source
-    path = source if remote else str(project / source)
-    if not remote and not Path(path).exists():
-        raise DatasetError(f"{place} names the file {source!r}, which does not exist.")
-    suffix = source.rsplit(".", 1)[-1].lower()
-    if suffix == "jsonl" and not remote:
-        return _read_jsonl(Path(path), project)
-    import pandas
-
-    readers: dict[str, Callable[[], Any]] = {
-        # As written: pandas would make a number of "007" and a date of a field that is called `date`.
-        "jsonl": lambda: pandas.read_json(path, lines=True, dtype=False),
-        "json": lambda: pandas.read_json(path, dtype=False),
-        "csv": lambda: pandas.read_csv(path, keep_default_na=False),
-        "parquet": lambda: pandas.read_parquet(path),
-    }
-    if suffix not in readers:
-        raise DatasetError(
-            f"{place} names {source!r}, which is none of {', '.join(f'.{ending}' for ending in readers)}."
-        )
-    try:
-        return readers[suffix]()
-    except Exception as error:
-        raise DatasetError(f"{place}: {source!r} could not be read: {error}.") from error
-
-
-def _read_jsonl(path: Path, project: Path) -> list[Row]:
-    rows: list[Row] = []
-    try:
-        lines = path.read_text("utf-8").split("\n")  # not splitlines: JSON may hold other line ends inside a text
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{_show(path, project)} is not UTF-8 ({error.reason}). Save it as UTF-8.") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DatasetError(
-                f"{_show(path, project)}, line {number} is not valid JSON ({error.msg}): {line[:60]!r}."
-            ) from None
-        if not isinstance(row, dict):
-            raise DatasetError(f"{_show(path, project)}, line {number} is no JSON object: {line[:60]!r}.")
-        rows.append(row)
-    return rows
-
-
-def _checked(row: Any, place: str) -> Row:
-    if not isinstance(row, Mapping):
-        raise DatasetError(f"{place} is {row!r}, not a dictionary of fields.")
-    row = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in row.items()}
-    for name, value in row.items():
-        try:
-            json.dumps([name, value], allow_nan=False, ensure_ascii=False).encode()
-        except (TypeError, ValueError):
-            hint = (
-                "fill the gap"
-                if isinstance(value, float) and math.isnan(value)
-                else "use text, numbers, lists or tables"
-            )
-            raise DatasetError(f"{place}, field {name!r} holds {value!r}, which is not JSON: {hint}.") from None
-    return {str(name): value for name, value in row.items()}
 
 
 def _refuse_gaps(data: Data) -> None:
@@ -291,10 +207,6 @@ def _read_info(path: Path) -> Mapping[str, Any]:
         return tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} is not valid TOML: {error}.") from None
-
-
-def _show(path: Path, project: Path) -> str:
-    return str(path.relative_to(project)) if path.is_relative_to(project) else str(path)
 
 
 def _digest(value: object) -> str:

@@ -15,9 +15,11 @@ from typing import Any
 from cascade.building import parted
 from cascade.comparison import MIN_UNITS, compare
 from cascade.dataset import Split
+from cascade.errors import BudgetSpent
 from cascade.evaluation import Evaluation
 from cascade.experiment import Headroom
 from cascade.program import thawed
+from cascade.session import Session
 
 DEMOS = 4
 """Demos of a cheap prompt."""
@@ -70,6 +72,35 @@ class Room:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {**asdict(self), "gain": self.gain, "nothing": self.nothing, "sentence": self.sentence}
+
+
+def stages_without_room(session: Session, program: Any) -> dict[str, str]:
+    """Stages of prompts that are not worth their calls and why, if the experiment asks for a look at its headroom.
+
+    Args:
+        program: the baseline.
+    """
+    experiment, data = session.prepared.experiment, session.prepared.data
+    if experiment.headroom is None:
+        return {}
+    try:
+        with session.accounted("headroom"), session.meter.holding(session.judging(data.dev, data.test, data.test)):
+            room = look(
+                program,
+                data.train,
+                experiment.headroom,
+                lambda program, split, what: session.evaluate(program, split, "headroom", what),
+                seed=session.prepared.settings.seed,
+                confidence=experiment.plateau.confidence,
+                needed=experiment.plateau.min_gain,
+            )
+    except BudgetSpent as error:
+        session.progress.tell(f"Headroom: not known, {error}.")
+        return {}
+    session.journal.write("headroom.json", {**room.to_json(), "spent": session.spent_by_stage["headroom"].to_json()})
+    session.progress.tell(f"Headroom: {room.sentence}")
+    prompts = (stage.name for stage in experiment.stages if room.nothing and stage.lever == "prompt")
+    return dict.fromkeys(prompts, f"skipped by the look at headroom: {room.sentence}")
 
 
 def look(  # noqa: PLR0913 - a pure function of what the session holds

@@ -22,7 +22,7 @@ from cascade.decision import Ahead, Evidence, Kept, Next, Standing, decide
 from cascade.errors import BudgetSpent, CascadeError, ExperimentError, Interrupted, JournalError, StageFailed
 from cascade.evaluation import Evaluation, serving_costs
 from cascade.experiment import Stage
-from cascade.headroom import look
+from cascade.headroom import stages_without_room
 from cascade.journal import Status, Tracker, interrupted, next_start
 from cascade.lm.gateway import installed
 from cascade.program import snapshot
@@ -108,7 +108,7 @@ def _cascade(session: Session) -> Result:
     dev = _judged(baseline)
     position = _Position(baseline, baseline, Standing(dev.mean))
     waiting = list(enumerate(session.prepared.experiment.stages, 1))
-    skipped = _without_room(session, baseline)
+    skipped = stages_without_room(session, baseline.program)
     for number, stage in waiting:
         if stage.name in skipped:
             left_out = StageResult(f"{number}-{stage.name}", stage.lever, "skipped", Spent(), error=skipped[stage.name])
@@ -136,31 +136,6 @@ def _baseline(session: Session) -> StageResult:
     if words := session.shortage():
         raise ExperimentError(f"Budget: {words}. Test is judged twice: baseline and best.")
     return result
-
-
-def _without_room(session: Session, baseline: StageResult) -> dict[str, str]:
-    """Stages of prompts that are not worth their calls and why, if the experiment asks for a look at its headroom."""
-    experiment, data = session.prepared.experiment, session.prepared.data
-    if experiment.headroom is None:
-        return {}
-    try:
-        with session.accounted("headroom"), session.meter.holding(session.judging(data.dev, data.test, data.test)):
-            room = look(
-                baseline.program,
-                data.train,
-                experiment.headroom,
-                lambda program, split, what: session.evaluate(program, split, "headroom", what),
-                seed=session.prepared.settings.seed,
-                confidence=experiment.plateau.confidence,
-                needed=experiment.plateau.min_gain,
-            )
-    except BudgetSpent as error:
-        session.progress.tell(f"Headroom: not known, {error}.")
-        return {}
-    session.journal.write("headroom.json", {**room.to_json(), "spent": session.spent_by_stage["headroom"].to_json()})
-    session.progress.tell(f"Headroom: {room.sentence}")
-    prompts = (stage.name for stage in experiment.stages if room.nothing and stage.lever == "prompt")
-    return dict.fromkeys(prompts, f"skipped by the look at headroom: {room.sentence}")
 
 
 def _run_stage(

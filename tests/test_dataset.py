@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cascade.dataset import SPLITS, Dataset, Split, load, read_rows
+from cascade.dataset import SPLITS, Dataset, Split, load
 from cascade.errors import DatasetError
+from cascade.rows import read_rows
 
 Q = ("question",)
 

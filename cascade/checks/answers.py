@@ -10,7 +10,8 @@ from typing import Any
 
 from cascade.check import Prepared
 from cascade.checks.finding import Finding, quoted
-from cascade.dataset import Data, Row, Split
+from cascade.dataset import Data, Split
+from cascade.rows import Row
 
 MOST_LABELS = 500
 """Different answers up to which they are taken for labels, if each stands in two rows on average."""

@@ -16,10 +16,11 @@ import dspy
 from cascade.checks.answers import Expected
 from cascade.checks.finding import Finding, quoted
 from cascade.checks.refusing import refusing
-from cascade.dataset import Data, Row
+from cascade.dataset import Data
 from cascade.errors import MetricError
 from cascade.metrics import Metric, Score
 from cascade.redaction import told
+from cascade.rows import Row
 
 ROWS = 300
 """Of each split that are tried, evenly spread."""
