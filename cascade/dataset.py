@@ -259,8 +259,7 @@ def _refuse_gaps(data: Data) -> None:
 
 
 def _refuse_overlap(data: Data) -> None:
-    seen: dict[str, tuple[str, str]] = {}
-    found = []
+    seen, found = dict[str, tuple[str, str]](), list[tuple[str, ...]]()
     for split in data:
         for row, id_ in zip(split.rows, split.ids, strict=True):
             key = _digest([row[name] for name in split.inputs])
@@ -268,8 +267,7 @@ def _refuse_overlap(data: Data) -> None:
                 found.append((split.name, id_, *first))
     if found:
         (split_name, id_, in_, there), *more = found
-        listed = ", ".join(repr(other) for _, other, *_ in more[:5]) + (", …" if len(more) > 5 else "")
-        so = f"; so do those of {len(more):,} more: {listed}" if more else ""
+        so = f"; so do those of {len(more):,} more: {', '.join(repr(row[1]) for row in more[:5])}" if more else ""
         raise DatasetError(
             f"Dataset {data.name!r}: the inputs of {id_!r} in {split_name!r} stand in {in_!r} too ({there!r}){so}. "
             f"Remove {'one of each' if more else 'one'}: a program must not be judged on what it learned from."
