@@ -66,8 +66,6 @@ def execute(
             session = begin(prepared, earlier or begin_journal(prepared, started), ledger, tracker, progress, fresh)
             progress.begin(prepared, session.journal, session.meter, resumed=earlier is not None)
             tell(found, session.journal, progress)
-            if sentence := prepared.about_draws:
-                progress.tell(sentence)
             return _guarded(session)
 
 
@@ -147,7 +145,7 @@ def _run_stage(
     with session.accounted(name):
         try:
             program, cap = _search(session, stage, name, before, bench)
-            if snapshot(program).digest != _digest(before):
+            if snapshot(program).digest != (before.taken.digest if before.taken else ""):
                 with session.meter.holding(session.judging(session.prepared.data.test, session.prepared.data.test)):
                     dev = session.evaluate(program, session.prepared.data.dev, name)
         except BudgetSpent as error:
@@ -276,7 +274,3 @@ def _judged(result: StageResult) -> Evaluation:
     if result.dev is None:
         raise CascadeError(f"Stage {result.name!r} has no evaluation on dev.")
     return result.dev
-
-
-def _digest(result: StageResult) -> str:
-    return result.taken.digest if result.taken else ""

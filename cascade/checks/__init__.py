@@ -15,6 +15,9 @@ from cascade.errors import DefinitionError
 from cascade.journal import Journal
 from cascade.progress import Progress
 
+DRAWS = "LM 'task'"
+"""Place of the note that a run begins with: what repeats and the ledger mean for answers that are drawn."""
+
 __all__ = ["Finding", "examine", "refuse", "tell"]
 
 
@@ -35,7 +38,7 @@ def examine(prepared: Prepared) -> list[Finding]:
         *stages(prepared),
     ]
     if prepared.about_draws:
-        found.append(Finding("note", "Experiment", prepared.about_draws))
+        found.append(Finding("note", DRAWS, prepared.about_draws))
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
@@ -52,8 +55,10 @@ def refuse(found: Sequence[Finding]) -> None:
 
 
 def tell(found: Sequence[Finding], journal: Journal, progress: Progress) -> None:
-    """Warn who watches a run that begins, and keep all findings in its journal."""
+    """Warn who watches a run that begins, say what drawing means for it, and keep all findings in its journal."""
     journal.write("findings.json", [finding.to_json() for finding in found])
     for finding in found:
         if finding.severity == "warning":
             progress.warn(str(finding))
+        elif finding.place == DRAWS:
+            progress.tell(finding.sentence)

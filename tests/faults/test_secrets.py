@@ -141,7 +141,9 @@ def test_no_key_reaches_a_byte_that_is_written(project: Project, gateway: bool) 
     for words in others:
         project.run(*words)
     raising = 'raise ValueError(__import__("os").environ["OPENAI_API_KEY"])'
-    project.edit("experiments/letters.py", "return example.answer == prediction.answer", raising)
+    returned = "return example.answer == prediction.answer"
+    # On wrong answers only: what a metric does to expected ones is found before a run.
+    project.edit("experiments/letters.py", returned, f'if prediction.answer == "?":\n        {raising}\n    {returned}')
     failing = project.run("--debug", "run", "letters")
     assert failing.code == 1 and "Traceback" in failing.err
     project.edit("experiments/letters.py", "super().__init__()", raising)
