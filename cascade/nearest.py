@@ -161,9 +161,9 @@ def _asked(embedder: str, text: str) -> tuple[float, ...]:
     return embed(embedder, [text])[0]
 
 
-def function_in(state: Mapping[str, Any]) -> str:
+def function_in(state: Any) -> str:
     """The function that a predictor's state names as embedder, or ""."""
-    said = state.get(STATE)
+    said = state.get(STATE) if isinstance(state, Mapping) else None
     embedder = said.get("embedder") if isinstance(said, Mapping) else ""
     return embedder if isinstance(embedder, str) and is_function(embedder) else ""
 
