@@ -155,11 +155,14 @@ def test_kill_is_idempotent_and_weights_load_again(engine, lm):
 
 def test_signal_handlers_stay_ours(engine, lm):
     lm.kill()
-    before = signal.getsignal(signal.SIGINT)
-    lm.launch()
-    assert signal.getsignal(signal.SIGINT) is before
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
+    try:
+        lm.launch()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_torch_and_llama_cpp_agree_on_tokens_and_probabilities(engine, models, tmp_path):
