@@ -15,6 +15,8 @@ import dspy
 from cascade.errors import ModelError, SettingsError
 from cascade.lm.call import RoleCallback
 from cascade.lm.meter import Meter
+from cascade.lm.pace import Pace
+from cascade.lm.remote import RemoteLM
 from cascade.redaction import hide, secrets_of
 from cascade.settings import EMBEDDED, LMSpec, Settings
 
@@ -36,6 +38,7 @@ class LMs(Mapping[str, Any]):
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._made: dict[str, Any] = {}
+        self._paces: dict[tuple[str, str], Pace] = {}
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
@@ -137,7 +140,6 @@ class LMs(Mapping[str, Any]):
         return re.sub(_TRAINED, "", self.model(name)) == re.sub(_TRAINED, "", model)
 
     def _make(self, spec: LMSpec, role: str) -> Any:
-        callbacks = [RoleCallback(role)]
         hide(secrets_of(spec.options))
         if spec.embedded:
             from cascade.lm.embedded import embedded_lm
@@ -146,9 +148,17 @@ class LMs(Mapping[str, Any]):
                 self.models.path(spec.model.removeprefix("embedded/"))
             except ModelError as error:
                 raise SettingsError(f"LM {role!r}: {error}") from None
+            callbacks = [RoleCallback(role)]
             return embedded_lm(spec.model, self.engine, self.provider, callbacks=callbacks, **spec.options)
         _refuse_uncallable(spec, role)
-        return dspy.LM(spec.model, callbacks=callbacks, **{"timeout": TIMEOUT, "num_retries": RETRIES, **spec.options})
+        return self._remote(spec, role)
+
+    def _remote(self, spec: LMSpec, role: str) -> Any:
+        endpoint = (spec.model, str(spec.options.get("api_base", "")))
+        pace = self._paces.setdefault(endpoint, Pace())
+        options = {"timeout": TIMEOUT, **spec.options}
+        retries = options.pop("num_retries", RETRIES)
+        return RemoteLM(spec.model, pace=pace, retries=retries, callbacks=[RoleCallback(role, pace)], **options)
 
 
 def _price_known(model: str) -> bool:

@@ -1,8 +1,8 @@
 """How many calls one endpoint is sent at once: as many as wanted until it says that they are too many, then by AIMD.
 
-Additive increase, multiplicative decrease (Chiu and Jain, 1989), the rule by which TCP shares a line: no limit has to be
-known or set, and it is found again when it moves. Invariant: a place is held by a call that was sent and by nothing else,
-not by one that rests before it is sent again; so whoever has a place ends, and nobody waits for ever.
+Additive increase, multiplicative decrease (Chiu and Jain, 1989), the rule by which TCP shares a line: no limit has to
+be known or set, and it is found again when it moves. Invariant: a place is held by a call that was sent and by nothing
+else, not by one that rests before it is sent again; so whoever has a place ends, and nobody waits for ever.
 """
 
 import threading
@@ -53,7 +53,7 @@ class Pace:
 
     def __init__(self) -> None:
         self.window = Window()
-        self.inside = 0
+        self.inside = self.awaited = 0
         self.refusals = 0
         self._round = 0
         self._changed = threading.Condition()
@@ -99,7 +99,17 @@ class Pace:
             if self.window.limit is not None:
                 self._changed.notify_all()
 
-    @property
-    def full(self) -> bool:
-        """Whether `enter` would wait."""
-        return not self.window.admits(self.inside)
+    def expect(self) -> bool:
+        """Whether an awaited call may go on to take a place; if so, `forget` must follow when it has ended.
+
+        Awaited calls cannot wait in `enter`: their threads also bring the answers that give places back.
+        """
+        with self._changed:
+            admitted = self.window.admits(max(self.inside, self.awaited))
+            self.awaited += admitted
+            return admitted
+
+    def forget(self) -> None:
+        """An awaited call has ended."""
+        with self._changed:
+            self.awaited -= 1
