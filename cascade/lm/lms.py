@@ -62,8 +62,8 @@ class LMs(Mapping[str, Any]):
         """
         if name := next((name for name in self if self.model(name) == model), None):
             return self[name]
-        parent = next((name for name in self if model.startswith("embedded/") and self._kin(name, model)), None)
-        return self._make(LMSpec(model, self.settings.lm_named(parent).options if parent else {}), "task")
+        parent = next((name for name in self if _base(self.model(name)) == _base(model)), None)
+        return self._make(LMSpec(model, self.settings.lm_named(parent).options if parent else {}), parent or "task")
 
     def priced(self, name: str) -> bool:
         """Whether what a call to this LM costs can be known; embedded models cost nothing."""
@@ -135,10 +135,6 @@ class LMs(Mapping[str, Any]):
         if "engine" in self.__dict__:
             self.engine.close()
 
-    def _kin(self, name: str, model: str) -> bool:
-        """Whether both have the same base; trained weights are called `BASE-` and 12 hex digits."""
-        return re.sub(_TRAINED, "", self.model(name)) == re.sub(_TRAINED, "", model)
-
     def _make(self, spec: LMSpec, role: str) -> Any:
         hide(secrets_of(spec.options))
         if spec.embedded:
@@ -159,6 +155,13 @@ class LMs(Mapping[str, Any]):
         options = {"timeout": TIMEOUT, **spec.options}
         retries = options.pop("num_retries", RETRIES)
         return RemoteLM(spec.model, pace=pace, retries=retries, callbacks=[RoleCallback(role, pace)], **options)
+
+
+def _base(model: str) -> str:
+    """What weights were trained from: embedded ones are called `BASE-` and 12 hex digits, OpenAI's `ft:BASE:…`."""
+    if model.startswith("ft:"):
+        return f"openai/{model.split(':')[1]}"
+    return re.sub(_TRAINED, "", model) if model.startswith("embedded/") else model
 
 
 def _price_known(model: str) -> bool:
