@@ -63,7 +63,7 @@ class ScriptedEndpoint:
         self.asked: list[Mapping[str, str]] = []
         self.closed = threading.Event()
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
+        self._server = _Server(("127.0.0.1", 0), partial(_Handler, self))
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
 
     def __enter__(self) -> "ScriptedEndpoint":
@@ -96,6 +96,10 @@ class ScriptedEndpoint:
         body = {"id": "1", "object": "chat.completion", "created": 1, "model": request["model"], "choices": [choice],
                 "usage": {**tokens, "total_tokens": sum(tokens.values())}}  # fmt: skip
         return replace(reply, body=json.dumps(body))
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # with the default of 5, connections of a busy machine are dropped
 
 
 class _Handler(BaseHTTPRequestHandler):

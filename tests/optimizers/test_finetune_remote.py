@@ -60,7 +60,8 @@ def test_a_stage_trains_at_openai_and_goes_on_with_the_new_model(tmp_path: Path,
         assert 0 < len(rows) < 24 and [message["role"] for message in rows[0]["messages"]][-1] == "assistant"
         assert endpoint.jobs.looked > 4
         weights = result.stages[1]
-        assert (weights.status, weights.taken.lms) == ("done", {"ask": trained})
+        assert (weights.status, weights.error) == ("done", "")
+        assert weights.taken.lms == {"ask": trained}
         assert weights.dev.mean > result.baseline.dev.mean
         assert result.best is weights
         assert result.spent.lm_calls == len(endpoint.asked) == 24 + 24 + 24 + 48
