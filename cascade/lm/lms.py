@@ -131,7 +131,9 @@ class LMs(Mapping[str, Any]):
         return self.settings.threads or ((os.cpu_count() or 1) + 1 if self.settings.lm_named("task").embedded else 8)
 
     def close(self) -> None:
-        """Free the weights in memory."""
+        """Free the weights in memory, and connections; who calls again opens new ones."""
+        for lm in self._made.values():
+            lm.close()
         if "engine" in self.__dict__:
             self.engine.close()
 
