@@ -22,8 +22,8 @@ from cascade.runner import execute
 from cascade.settings import LMSpec
 from cascade.testing import ScriptedEndpoint, ScriptedJobs
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-"""DSPy leaves the file that it uploads open."""
+pytestmark = pytest.mark.filterwarnings("ignore")
+"""DSPy leaves the file that it uploads open, and LiteLLM, which calls `ft:` models, warns on its own account."""
 
 KEY, BASE = "sk-any-0123456789", "gpt-4o-mini-2024-07-18"
 DEFINED = scripted.experiment(Stage("weights", dspy.BootstrapFinetune), train=24, dev=24, test=24)
