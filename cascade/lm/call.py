@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from dspy.utils.callback import BaseCallback
+from dspy.utils.exceptions import LMRateLimitError
 
 from cascade.errors import Interrupted
+from cascade.lm.pace import Pace
 
 
 @dataclass(slots=True)
@@ -26,6 +28,8 @@ class Call:
         claimed: nobody else asks the same meanwhile.
         release: gives its place back when it ends without an answer.
         outer: the call inside which this one was made.
+        pace: of the endpoint that it goes to; None for models that take what comes.
+        entered: what `pace` gave it when it was sent.
     """
 
     role: str
@@ -34,6 +38,8 @@ class Call:
     claimed: bool = False
     release: "Callable[[Call], None] | None" = None
     outer: "Call | None" = None
+    pace: Pace | None = None
+    entered: int | None = None
 
 
 CALL: ContextVar[Call | None] = ContextVar("cascade_call", default=None)
@@ -44,21 +50,23 @@ ANSWERED: ContextVar[bool] = ContextVar("cascade_answered", default=False)
 class RoleCallback(BaseCallback):  # type: ignore[misc]
     """Marks the calls of one LM with its role; survives copies of the LM and is in no saved state."""
 
-    def __init__(self, role: str) -> None:
-        self.role = role
+    def __init__(self, role: str, pace: Pace | None = None) -> None:
+        self.role, self.pace = role, pace
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "RoleCallback":
         return self
 
     def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:  # noqa: ARG002
         """Begin a call."""
-        CALL.set(Call(self.role, outer=CALL.get()))
+        CALL.set(Call(self.role, outer=CALL.get(), pace=self.pace))
 
     def on_lm_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:  # noqa: ARG002
         """End it, whether it was answered or not."""
         call = CALL.get()
         if call:
             CALL.set(call.outer)
+            if call.pace and call.entered is not None:
+                call.pace.leave(call.entered, 200 if exception is None else _status(exception))
             if call.release:
                 call.release(call)
 
@@ -150,6 +158,14 @@ class Witness:
             ANSWERED.set(False)
         if not asked and (call or not _awaited()):
             self._on_past(model, usage)
+
+
+def _status(exception: BaseException) -> int | None:
+    """Of HTTP, where the call ended by that."""
+    if isinstance(exception, LMRateLimitError):
+        return 429
+    status = getattr(exception, "status", None)
+    return status if isinstance(status, int) and status != 200 else None
 
 
 def _awaited() -> bool:

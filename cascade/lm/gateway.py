@@ -165,6 +165,8 @@ class Gateway(Cache):  # type: ignore[misc]
                 self.meter.check()
                 claimed = claims.take(key)
             if value is None:
+                if call and call.pace:
+                    call.entered = call.pace.enter(self.meter.check, wait=not _is_awaited(request))
                 self.meter.reserve(places=int(call is not None))
                 if call:
                     call.claimed, call.started, call.release = claimed, time.perf_counter(), self._abandon

@@ -15,6 +15,8 @@ import dspy
 from cascade.errors import ModelError, SettingsError
 from cascade.lm.call import RoleCallback
 from cascade.lm.meter import Meter
+from cascade.lm.pace import Pace
+from cascade.lm.remote import RemoteLM
 from cascade.redaction import hide, secrets_of
 from cascade.settings import EMBEDDED, LMSpec, Settings
 
@@ -36,6 +38,7 @@ class LMs(Mapping[str, Any]):
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._made: dict[str, Any] = {}
+        self._paces: dict[tuple[str, str], Pace] = {}
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
@@ -59,8 +62,8 @@ class LMs(Mapping[str, Any]):
         """
         if name := next((name for name in self if self.model(name) == model), None):
             return self[name]
-        parent = next((name for name in self if model.startswith("embedded/") and self._kin(name, model)), None)
-        return self._make(LMSpec(model, self.settings.lm_named(parent).options if parent else {}), "task")
+        parent = next((name for name in self if _base(self.model(name)) == _base(model)), None)
+        return self._make(LMSpec(model, self.settings.lm_named(parent).options if parent else {}), parent or "task")
 
     def priced(self, name: str) -> bool:
         """Whether what a call to this LM costs can be known; embedded models cost nothing."""
@@ -128,16 +131,13 @@ class LMs(Mapping[str, Any]):
         return self.settings.threads or ((os.cpu_count() or 1) + 1 if self.settings.lm_named("task").embedded else 8)
 
     def close(self) -> None:
-        """Free the weights in memory."""
+        """Free the weights in memory, and connections; who calls again opens new ones."""
+        for lm in self._made.values():
+            lm.close()
         if "engine" in self.__dict__:
             self.engine.close()
 
-    def _kin(self, name: str, model: str) -> bool:
-        """Whether both have the same base; trained weights are called `BASE-` and 12 hex digits."""
-        return re.sub(_TRAINED, "", self.model(name)) == re.sub(_TRAINED, "", model)
-
     def _make(self, spec: LMSpec, role: str) -> Any:
-        callbacks = [RoleCallback(role)]
         hide(secrets_of(spec.options))
         if spec.embedded:
             from cascade.lm.embedded import embedded_lm
@@ -146,9 +146,24 @@ class LMs(Mapping[str, Any]):
                 self.models.path(spec.model.removeprefix("embedded/"))
             except ModelError as error:
                 raise SettingsError(f"LM {role!r}: {error}") from None
+            callbacks = [RoleCallback(role)]
             return embedded_lm(spec.model, self.engine, self.provider, callbacks=callbacks, **spec.options)
         _refuse_uncallable(spec, role)
-        return dspy.LM(spec.model, callbacks=callbacks, **{"timeout": TIMEOUT, "num_retries": RETRIES, **spec.options})
+        return self._remote(spec, role)
+
+    def _remote(self, spec: LMSpec, role: str) -> Any:
+        endpoint = (spec.model, str(spec.options.get("api_base", "")))
+        pace = self._paces.setdefault(endpoint, Pace())
+        options = {"timeout": TIMEOUT, **spec.options}
+        retries = options.pop("num_retries", RETRIES)
+        return RemoteLM(spec.model, pace=pace, retries=retries, callbacks=[RoleCallback(role, pace)], **options)
+
+
+def _base(model: str) -> str:
+    """What weights were trained from: embedded ones are called `BASE-` and 12 hex digits, OpenAI's `ft:BASE:…`."""
+    if model.startswith("ft:"):
+        return f"openai/{model.split(':')[1]}"
+    return re.sub(_TRAINED, "", model) if model.startswith("embedded/") else model
 
 
 def _price_known(model: str) -> bool:

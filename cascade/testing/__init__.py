@@ -4,7 +4,9 @@ trainer that trains nothing real.
 
 from cascade.testing.endpoint import Reply, ScriptedEndpoint
 from cascade.testing.scripted import Answerer, AsyncScriptedEngine, ScriptedEngine, ScriptedLMs, ScriptedProvider
+from cascade.testing.training import ScriptedJobs
 
 __all__ = [
-    "Answerer", "AsyncScriptedEngine", "Reply", "ScriptedEndpoint", "ScriptedEngine", "ScriptedLMs", "ScriptedProvider",
+    "Answerer", "AsyncScriptedEngine", "Reply", "ScriptedEndpoint", "ScriptedEngine", "ScriptedJobs", "ScriptedLMs",
+    "ScriptedProvider",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from cascade.testing.scripted import Answerer, fields, formatted, output_fields
+from cascade.testing.training import ScriptedJobs
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class ScriptedEndpoint:
     Args:
         reply: given the number of the request, from 0, and the input fields; None answers by the script.
         key: what must be sent as `Authorization: Bearer …`; None takes anything.
+        jobs: what it says of files and fine-tuning.
     """
 
     def __init__(
@@ -54,12 +56,14 @@ class ScriptedEndpoint:
         *,
         reply: Callable[[int, Mapping[str, str]], Reply | None] = lambda _number, _inputs: None,
         key: str | None = None,
+        jobs: ScriptedJobs | None = None,
     ) -> None:
         self.answer, self.reply, self.key = answer, reply, key
+        self.jobs = jobs or ScriptedJobs()
         self.asked: list[Mapping[str, str]] = []
         self.closed = threading.Event()
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
+        self._server = _Server(("127.0.0.1", 0), partial(_Handler, self))
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
 
     def __enter__(self) -> "ScriptedEndpoint":
@@ -94,16 +98,36 @@ class ScriptedEndpoint:
         return replace(reply, body=json.dumps(body))
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # with the default of 5, connections of a busy machine are dropped
+
+
 class _Handler(BaseHTTPRequestHandler):
     def __init__(self, endpoint: ScriptedEndpoint, *args: Any) -> None:
         self.endpoint = endpoint
         super().__init__(*args)
 
+    def do_GET(self) -> None:
+        """Answer a question about a file or a job."""
+        self._say(*self._asked_of_jobs(b""))
+
     def do_POST(self) -> None:
         """Answer a request."""
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path.startswith(("/v1/files", "/v1/fine_tuning")):
+            self._say(*self._asked_of_jobs(body))
+        else:
+            sent = self.headers.get("Authorization", "")
+            self._say(self.endpoint.respond(json.loads(body), sent), sent)
+
+    def _asked_of_jobs(self, body: bytes) -> tuple[Reply, str]:
         sent = self.headers.get("Authorization", "")
-        reply = self.endpoint.respond(request, sent)
+        if self.endpoint.key is not None and sent != f"Bearer {self.endpoint.key}":
+            return Reply(401), sent
+        status, document = self.endpoint.jobs.respond(self.command, self.path.removeprefix("/v1"), body)
+        return Reply(status, body=json.dumps(document)), sent
+
+    def _say(self, reply: Reply, sent: str) -> None:
         if reply.hang:
             self.endpoint.closed.wait()
         echo = json.dumps({"error": {"message": f"status {reply.status} for {sent}", "type": "scripted"}})

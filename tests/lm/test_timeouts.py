@@ -36,8 +36,8 @@ def test_every_remote_call_has_a_time_out_and_attempts_that_settings_may_change(
     plain, own = (
         LMs(settings(tmp_path, "http://localhost:1", **more))["task"] for more in ({}, {"timeout": 7, "num_retries": 0})
     )
-    assert (plain.kwargs["timeout"], plain.num_retries) == (TIMEOUT, RETRIES) == (180.0, 3)
-    assert (own.kwargs["timeout"], own.num_retries) == (7, 0)
+    assert (plain.kwargs["timeout"], plain.retries) == (TIMEOUT, RETRIES) == (180.0, 3)
+    assert (own.kwargs["timeout"], own.retries) == (7, 0)
 
 
 def test_another_time_out_asks_nothing_again(tmp_path: Path) -> None:
