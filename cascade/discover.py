@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,18 @@ def source_file(experiment: Experiment) -> Path:
         raise ExperimentError(
             f"The source of program = {experiment.program!r} cannot be found. Define it in a file, not at a prompt."
         ) from None
+
+
+def siblings(source: Path, place: Path | None = None) -> list[str]:
+    """Modules of the source's own project that it imports, and that would not be there without the project.
+
+    Args:
+        place: where the source stands in its project, if `source` is a copy.
+    """
+    place = (place or source).resolve()
+    roots = {place.parent, *place.parents[1:2]}
+    wanted = [name for name in _top_level(source) if name != "cascade" and name not in sys.stdlib_module_names]
+    return [name for name in wanted if any(_is_module(root, name) for root in roots)]
 
 
 def signature_parts(experiment: Experiment, data: Data, settings: Mapping[str, Any]) -> dict[str, str]:
@@ -150,6 +162,18 @@ def _statements(path: Path) -> str:
 def _defines_experiment(node: ast.stmt) -> bool:
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
     return any(getattr(target, "id", "") == "experiment" for target in targets)
+
+
+def _top_level(source: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level if node.level else str(node.module).partition(".")[0]
+
+
+def _is_module(root: Path, name: str) -> bool:
+    return name.startswith(".") or (root / f"{name}.py").is_file() or any((root / name).glob("*.py"))
 
 
 def _place(error: Exception, path: Path) -> str:

@@ -55,7 +55,7 @@ def run_record(prepared: Prepared, started: float) -> RunRecord:
         parts=prepared.parts,
         dataset=f"{data.name}@{data.fingerprint}",
         splits=splits,
-        factory={"name": experiment.program.__name__, "source": str(source_file(experiment))},
+        factory={"name": experiment.program.__qualname__, "source": str(source_file(experiment))},
         inputs=data.train.inputs,
         outputs=prepared.outputs,
         lms=prepared.settings.describe(),

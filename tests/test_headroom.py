@@ -104,6 +104,7 @@ def knows_all_by_another_name(model: str, inputs: Mapping[str, str], demos: int)
     return {"label": scripted.gold(inputs["text"])}
 
 
+@pytest.mark.filterwarnings("ignore:.*imports 'scripted', a file of the project")
 def test_rows_that_no_predictor_can_show_are_no_evidence(tmp_path: Path) -> None:
     engine, watcher = ScriptedEngine(knows_all_by_another_name), Listening()
     defined = scripted.experiment(DEMOS, program=Renames, headroom=Headroom(20, 2), train=60)
