@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from cascade.mlflow_store import links, store
+from cascade.redaction import plain_source
 
 
 @pytest.mark.parametrize(
@@ -24,8 +25,8 @@ def test_links_open_the_classic_view(uri_: str, link: str) -> None:
 
 def test_no_password_is_shown() -> None:
     assert store.redact("see mysql+pymysql://me:canary@db/x.") == "see mysql+pymysql://***@db/x."
-    assert store.plain_source("s3://key:canary@bucket/dev.csv?X-Signature=canary") == "s3://bucket/dev.csv"
-    assert store.plain_source("datasets/qa/dev.jsonl") == "datasets/qa/dev.jsonl"
+    assert plain_source("s3://key:canary@bucket/dev.csv?X-Signature=canary") == "s3://bucket/dev.csv"
+    assert plain_source("datasets/qa/dev.jsonl") == "datasets/qa/dev.jsonl"
 
 
 def test_importing_is_cheap() -> None:
