@@ -98,7 +98,7 @@ def signature_parts(experiment: Experiment, data: Data, settings: Mapping[str, A
     files = dict.fromkeys((*_reachable(source), *_reachable(_metric_file(experiment) or source)))
     code = {os.path.relpath(path, source.resolve().parent): _statements(path) for path in sorted(files)}
     return {
-        "data": data.fingerprint,
+        "data": _data(data),
         "metric": _digest([experiment.metric.name, experiment.metric.threshold, experiment.repeats]),
         "source": _digest([factory, list(data.train.inputs), code]),
         "stages": _digest(
@@ -107,6 +107,12 @@ def signature_parts(experiment: Experiment, data: Data, settings: Mapping[str, A
         ),
         **{name: _digest(value) for name, value in settings.items()},
     }
+
+
+def _data(data: Data) -> str:
+    """Its fingerprint, and which rows belong together where that is said: verdicts rest on it."""
+    groups = [split.groups for split in data]
+    return _digest([data.fingerprint, groups]) if any(groups) else data.fingerprint
 
 
 def signature(parts: Mapping[str, str]) -> str:

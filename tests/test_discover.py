@@ -127,6 +127,11 @@ EDITS = [
     ("the factory", lambda text: text.replace("program=Asks,", "program=Twice,"), {"source"}),
     ("an option", lambda text: text.replace("max_rounds=1", "max_rounds=2"), {"stages"}),
     ("a stage's name", lambda text: text.replace('"demos"', '"shots"'), {"stages"}),
+    (
+        "the grouping",
+        lambda text: text.replace('inputs=("question",)', 'inputs=("question",), group="question"'),
+        {"data", "source"},
+    ),
     ("the data", lambda text: text.replace('"answer": "a"', '"answer": "b"'), {"data", "source"}),
 ]
 
@@ -188,6 +193,14 @@ def test_lms_are_part_of_the_signature_and_what_only_stops_a_run_is_not() -> Non
         defined, budget=Budget(lm_calls=5), plateau=Plateau(patience=5), target=0.5, name="other"
     )
     assert signature_parts(more, data, {"lms": {"task": "m/a"}}) == one
+
+
+def test_the_grouping_counts_and_without_one_the_data_are_their_fingerprint() -> None:
+    defined = scripted.experiment()
+    plain = load(defined.dataset, Path())
+    grouped = load(dataclasses.replace(defined.dataset, group="question"), Path())
+    found = [signature_parts(defined, data, {})["data"] for data in (plain, grouped)]
+    assert found[0] == plain.fingerprint == grouped.fingerprint != found[1]
 
 
 def test_a_program_typed_at_a_prompt_is_refused() -> None:
