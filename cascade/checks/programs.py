@@ -15,10 +15,11 @@ import dspy
 
 from cascade.check import Prepared, build_program
 from cascade.checks.finding import Finding
-from cascade.discover import siblings, source_file
+from cascade.discover import source_file
 from cascade.errors import CascadeError
 from cascade.program import Snapshot, predictor_lms, restore, snapshot, thawed
 from cascade.redaction import told
+from cascade.sources import siblings
 
 PLANTED = "planted by a check"
 _DEEPEST = 6

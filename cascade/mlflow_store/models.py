@@ -15,9 +15,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cascade.discover import siblings
 from cascade.errors import ExperimentError
 from cascade.journal import Journal, RunRecord, StageRecord
+from cascade.sources import siblings
 
 CONFIG, STATE = "config.json", "state.json"
 PROGRAM_TAG = "cascade.program"

@@ -11,12 +11,12 @@ from typing import Any
 import mlflow_journals as by_hand
 import pytest
 
-from cascade.discover import siblings
 from cascade.errors import TrackingError
 from cascade.journal import Journal
 from cascade.mlflow_store import MlflowTracker, store
 from cascade.mlflow_store.names import Names
 from cascade.mlflow_store.publication import Publication
+from cascade.sources import siblings
 
 CRASHES = (9, 12, 14, 16, 21, 28, 56, 58, 60)
 """Of the 60 calls that write: each kind once, on the run, a stage, a model, a prompt, the registry."""
