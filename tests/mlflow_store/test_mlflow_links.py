@@ -20,7 +20,7 @@ from cascade.redaction import plain_source
 )
 def test_links_open_the_classic_view(uri_: str, link: str) -> None:
     assert links.run_link(uri_, "1", "ab") == link
-    assert "workflowType=machine_learning" in links.view_link(uri_, "1", "stages")
+    assert "workflowType=machine_learning" in links.view_path("1", "stages")
 
 
 def test_no_password_is_shown() -> None:
