@@ -121,13 +121,20 @@ def _maker(judge: Any) -> tuple[Any, list[Any]]:
         return judge.__func__, [_values(getattr(judge.__self__, "__dict__", {}).values())]
     if inspect.isfunction(judge):
         made = inspect.unwrap(judge)
-        return made, [_values(cell.cell_contents for cell in made.__closure__ or ())]
+        return made, [_values(inspect.getclosurevars(made).nonlocals.values())]
     return type(judge), [_values(getattr(judge, "__dict__", {}).values())]
 
 
-def _values(values: Any) -> list[str]:
+def _values(values: Iterable[Any]) -> list[str]:
     """As JSON; of anything else its type, because a set or an address would differ in the next process."""
-    return [json.dumps(value, sort_keys=True, default=lambda other: type(other).__name__) for value in values]
+    return [_value(value) for value in values]
+
+
+def _value(value: Any) -> str:
+    try:
+        return json.dumps(value, sort_keys=True, default=lambda other: type(other).__name__)
+    except (TypeError, ValueError, RecursionError):  # keys that are no text, or what holds itself
+        return type(value).__name__
 
 
 def _lambdas(tree: ast.Module, made: Any) -> list[ast.AST]:

@@ -89,6 +89,14 @@ def test_values_that_came_with_it_count(project: Path) -> None:
         assert judge_code(make(3)) == judge_code(make(3)) != judge_code(make(4))
 
 
+def test_what_json_cannot_hold_counts_by_its_type(project: Path) -> None:
+    found, around = found_in(project, FILE), list[Any]()
+    around.append(around)
+    for value, told in (({1, 2}, '"set"'), ({(1, 2): 3}, "dict"), (around, "list"), (found, '"module"')):
+        assert judge_code(found.Judge(value))["values"] == [[told]]
+        assert judge_code(found.made(value))["values"] == [[told]]
+
+
 def test_without_source_there_is_nothing_to_tell() -> None:
     assert judge_code(len) == {}
     scope: dict[str, Any] = {}
