@@ -96,7 +96,7 @@ def most_calls(evaluation: Evaluation, program: Any) -> int:
 def given(stage: Stage, prepared: Prepared) -> Given:
     """What the stage's optimizer works on, as `cascade.stage` supplies it."""
     lms, train = prepared.lms, prepared.data.train
-    teacher = lms.model("teacher") != lms.model("task")
+    teacher = lms.own_teacher
     if "valset" in parameters(stage.optimizer)[1] and "valset" not in stage.options:
         learn, validate = carve(train, prepared.settings.seed)
         return Given(prepared.program, len(learn), len(validate), teacher)

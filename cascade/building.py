@@ -126,9 +126,9 @@ def supplies_for(stage: Stage, incumbent: Any, workshop: Workshop) -> dict[str, 
         supplies["programs"] = [_lent(program) for program in workshop.earlier if _differ(program, incumbent)]
     if "valset" in wanted and "valset" not in stage.options:
         supplies["trainset"], supplies["valset"] = carve(workshop.train, workshop.seed)
-    if lms.model("teacher") != lms.model("task") or stage.aim == "cheaper":
+    if lms.own_teacher or stage.aim == "cheaper":
         teacher = _lent(incumbent)
-        if lms.model("teacher") != lms.model("task"):
+        if lms.own_teacher:
             teacher.set_lm(lms["teacher"])
         supplies["teacher"] = _keeping_lms(teacher)
     return supplies

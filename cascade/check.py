@@ -98,6 +98,7 @@ def prepare(experiment: Experiment, settings: Settings, lms: LMs | None = None) 
     data = load(experiment.dataset, settings.project)
     for split in (data.dev, data.test):
         _check_size(split, data.name)
+    _check_name(experiment)
     program = build_program(experiment)
     _check_inputs(program, data)
     _check_budget(experiment, data, len(program.predictors()))
@@ -121,6 +122,16 @@ def build_program(experiment: Experiment) -> Any:
     if not isinstance(program, dspy.Module) or not program.predictors():
         raise ExperimentError(f"program = {name} built {program!r}, which is no dspy.Module with a predictor.")
     return program
+
+
+def _check_name(experiment: Experiment) -> None:
+    """Refuse a factory that its file alone does not give: no program of it could be loaded again."""
+    name = getattr(experiment.program, "__qualname__", "")
+    if "<lambda>" in name or "<locals>" in name:
+        raise ExperimentError(
+            f"program = {name} cannot be found by its name in {source_file(experiment).name}, so what a run finds "
+            "could not be loaded again. Write it as a function or a class of the file, outside of any function."
+        )
 
 
 def _check_size(split: Split, dataset: str) -> None:

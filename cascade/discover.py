@@ -3,7 +3,6 @@
 Invariant: a file is imported only when it is asked for, by path, and nothing else of the project becomes importable.
 """
 
-import ast
 import dataclasses
 import difflib
 import hashlib
@@ -20,6 +19,7 @@ from typing import Any
 from cascade.dataset import Data
 from cascade.errors import CascadeError, ExperimentError
 from cascade.experiment import Experiment
+from cascade.sources import judge_code, reachable, statements
 
 
 def names(project: Path) -> list[str]:
@@ -83,11 +83,12 @@ def signature_parts(experiment: Experiment, data: Data, settings: Mapping[str, A
         settings: `Settings.defining`, a part each.
     """
     source, factory = source_file(experiment), getattr(experiment.program, "__qualname__", "")
-    files = dict.fromkeys((*_reachable(source), *_reachable(_metric_file(experiment) or source)))
-    code = {os.path.relpath(path, source.resolve().parent): _statements(path) for path in sorted(files)}
+    files = dict.fromkeys((*reachable(source), *reachable(_metric_file(experiment) or source)))
+    code = {os.path.relpath(path, source.resolve().parent): statements(path) for path in sorted(files)}
     return {
-        "data": data.fingerprint,
+        "data": _data(data),
         "metric": _digest([experiment.metric.name, experiment.metric.threshold, experiment.repeats]),
+        **({"metric_code": _digest(judged)} if (judged := judge_code(experiment.metric.judge)) else {}),
         "source": _digest([factory, list(data.train.inputs), code]),
         "stages": _digest(
             [[stage.name, stage.lever, stage.aim, stage.margin, stage.describe()] for stage in experiment.stages]
@@ -97,33 +98,15 @@ def signature_parts(experiment: Experiment, data: Data, settings: Mapping[str, A
     }
 
 
+def _data(data: Data) -> str:
+    """Its fingerprint, and which rows belong together where that is said: verdicts rest on it."""
+    groups = [split.groups for split in data]
+    return _digest([data.fingerprint, groups]) if any(groups) else data.fingerprint
+
+
 def signature(parts: Mapping[str, str]) -> str:
     """One hash of the parts."""
     return _digest(dict(parts))
-
-
-def _reachable(start: Path) -> list[Path]:
-    """`start` and the modules of its own project that it imports, directly or not."""
-    found: dict[Path, None] = {}
-    waiting = [start.resolve()]
-    while waiting:
-        path = waiting.pop()
-        if path in found:
-            continue
-        found[path] = None
-        waiting += [module for module in _imports(path) if module.is_relative_to(start.resolve().parents[1])]
-    return sorted(found)
-
-
-def _imports(path: Path) -> list[Path]:
-    wanted: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            wanted |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            wanted |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    files = (getattr(sys.modules.get(name), "__file__", None) for name in wanted if name.split(".")[0] != "cascade")
-    return [Path(file).resolve() for file in files if file and "site-packages" not in file]
 
 
 def _metric_file(experiment: Experiment) -> Path | None:
@@ -131,25 +114,6 @@ def _metric_file(experiment: Experiment) -> Path | None:
         return Path(inspect.getfile(experiment.metric.judge))
     except (TypeError, OSError):  # an object that is called, or made at a prompt
         return None
-
-
-def _statements(path: Path) -> str:
-    """The file's code without its docstring and without `experiment = …`, whose parts are hashed apart.
-
-    But for functions without a name: those that stand in `experiment = …` stand nowhere else.
-    """
-    code: list[ast.AST] = []
-    for node in ast.parse(path.read_text("utf-8")).body:
-        if _defines_experiment(node):
-            code += [inner for inner in ast.walk(node) if isinstance(inner, ast.Lambda)]
-        elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
-            code.append(node)
-    return "\n".join(map(ast.dump, code))
-
-
-def _defines_experiment(node: ast.stmt) -> bool:
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    return any(getattr(target, "id", "") == "experiment" for target in targets)
 
 
 def _place(error: Exception, path: Path) -> str:

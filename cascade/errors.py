@@ -1,7 +1,7 @@
 """Every error that cascade raises on purpose, in one tree with one root.
 
     CascadeError                      exit code 1: the work failed
-    ├── DefinitionError               exit code 2: what the user wrote cannot be run; nothing was spent
+    ├── DefinitionError               exit code 2: what the user wrote cannot be run
     │   ├── ExperimentError           the file in experiments/, its stages, its program
     │   ├── DatasetError              rows, splits, fields, fingerprints
     │   ├── MetricError               a metric that returns what is no score
@@ -32,7 +32,10 @@ class CascadeError(Exception):
 
 
 class DefinitionError(CascadeError):
-    """What the user wrote cannot be run. Raised before any LM call."""
+    """What the user wrote cannot be run. Raised before any LM call, but where only answers can show it.
+
+    Those are a metric that returns no score, and a budget that judging turns out to exceed; what was answered is kept.
+    """
 
     exit_code = 2
 
@@ -46,7 +49,7 @@ class DatasetError(DefinitionError):
 
 
 class MetricError(DefinitionError):
-    """A metric returned something that is not a score."""
+    """A metric returned something that is not a score; a check finds most of them before any LM call."""
 
 
 class SettingsError(DefinitionError):

@@ -83,6 +83,12 @@ def stages_without_room(session: Session, program: Any) -> dict[str, str]:
     experiment, data = session.prepared.experiment, session.prepared.data
     if experiment.headroom is None:
         return {}
+    if not shows_rows(program, data.train):
+        session.progress.tell(
+            "Headroom: not known, no predictor has both an input and an output among the fields "
+            f"of dataset {data.name!r} ({', '.join(sorted(data.train.rows[0]))}), so its rows cannot be demos."
+        )
+        return {}
     try:
         with session.accounted("headroom"), session.meter.holding(session.judging(data.dev, data.test, data.test)):
             room = look(
@@ -134,6 +140,15 @@ def look(  # noqa: PLR0913 - a pure function of what the session holds
 def shared_out(train: Split, wanted: Headroom, seed: int) -> tuple[Split, Split]:
     """What gives demos, and what is answered."""
     return parted(train, min(wanted.examples, len(train) // 2), seed)
+
+
+def shows_rows(program: Any, rows: Split) -> bool:
+    """Whether rows are demos for a predictor of the program: adapters leave out one without an input or an output."""
+    fields = set(rows.rows[0])
+    return any(
+        fields & set(predictor.signature.input_fields) and fields & set(predictor.signature.output_fields)
+        for predictor in program.predictors()
+    )
 
 
 def _variants(program: Any, rest: Split, count: int, seed: int) -> Iterator[Any]:

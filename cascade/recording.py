@@ -5,18 +5,20 @@ Invariant: this is the only place where a result gets its logged names.
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from cascade.bounds import Bound
 from cascade.check import Prepared
 from cascade.comparison import score_interval
-from cascade.dataset import Data
+from cascade.dataset import Data, Dataset
 from cascade.decision import proof
 from cascade.discover import source_file
 from cascade.evaluation import Evaluation
 from cascade.experiment import Stage
 from cascade.journal import Journal, RunRecord, StageRecord, new_id
 from cascade.program import Snapshot, prompts, prompts_diff
+from cascade.redaction import plain_source
 from cascade.result import StageResult, Test
 from cascade.spending import Spent
 from cascade.stage import Candidate
@@ -43,7 +45,7 @@ def run_record(prepared: Prepared, started: float) -> RunRecord:
             "rows": len(split),
             "fingerprint": split.fingerprint,
             "fields": sorted(split.rows[0]),
-            "source": f"datasets/{data.name}/{split.name}.jsonl",
+            "source": _origin(experiment.dataset, split.name),
         }
         for split in data
     }
@@ -55,7 +57,7 @@ def run_record(prepared: Prepared, started: float) -> RunRecord:
         parts=prepared.parts,
         dataset=f"{data.name}@{data.fingerprint}",
         splits=splits,
-        factory={"name": experiment.program.__name__, "source": str(source_file(experiment))},
+        factory={"name": experiment.program.__qualname__, "source": str(source_file(experiment))},
         inputs=data.train.inputs,
         outputs=prepared.outputs,
         lms=prepared.settings.describe(),
@@ -63,6 +65,14 @@ def run_record(prepared: Prepared, started: float) -> RunRecord:
         git_sha=prepared.git_sha,
         started=started,
     )
+
+
+def _origin(dataset: Dataset, split: str) -> str:
+    """Where a split's rows come from: a path or URL as it was given, without its secrets, or the type of what was."""
+    source = dataset.source(split)
+    if source is None:
+        return f"datasets/{dataset.name}/{split}.jsonl"
+    return plain_source(str(source)) if isinstance(source, str | Path) else type(source).__name__
 
 
 def write_stage(  # noqa: PLR0913 - a stage's files come from all of these

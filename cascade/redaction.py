@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
-from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
+from urllib.parse import parse_qsl, quote, quote_plus, urlsplit, urlunsplit
 
 HIDDEN = "***"
 _NAMES = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD)(_|$)", re.IGNORECASE)
@@ -29,6 +29,18 @@ _told_of: set[str] = set()
 def hide(values: Iterable[str]) -> None:
     """Keep these out of everything that is written from now on, beside the keys in the environment."""
     _told_of.update(filter(_is_secret, values))
+
+
+def plain_source(source: str) -> str:
+    """Where data came from, without user, password and query: a signed URL is a key.
+
+    >>> plain_source("https://me:pw@host/a.csv?signature=1")
+    'https://host/a.csv'
+    """
+    if "://" not in source:
+        return source
+    parts = urlsplit(source)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def secrets_of(options: Mapping[str, Any]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from run to run.
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def _read_file(source: str, project: Path, place: str) -> Any:
         # As written: pandas would make a number of "007" and a date of a field that is called `date`.
         "jsonl": lambda: pandas.read_json(path, lines=True, dtype=False),
         "json": lambda: pandas.read_json(path, dtype=False),
-        "csv": lambda: pandas.read_csv(path, keep_default_na=False),
+        "csv": lambda: _typed(pandas.read_csv(path, dtype=str, keep_default_na=False).to_dict("list")),
         "parquet": lambda: pandas.read_parquet(path),
     }
     if suffix not in readers:
@@ -63,6 +64,35 @@ def _read_file(source: str, project: Path, place: str) -> Any:
         return readers[suffix]()
     except Exception as error:
         raise DatasetError(f"{place}: {source!r} could not be read: {error}.") from error
+
+
+def _typed(columns: Mapping[Any, list[Any]]) -> list[Row]:
+    """Rows of a table of texts; a column is numbers or truth values only where that loses nothing of any cell.
+
+    >>> _typed({"n": ["1", "2.5"], "code": ["007", "8"], "sure": ["true", "false"]})
+    [{'n': 1, 'code': '007', 'sure': True}, {'n': 2.5, 'code': '8', 'sure': False}]
+    """
+    typed = {name: _numbers(cells) or _truths(cells) or cells for name, cells in columns.items()}
+    return [dict(zip(typed, row, strict=True)) for row in zip(*typed.values(), strict=True)]
+
+
+def _numbers(cells: list[Any]) -> list[Any]:
+    """Each cell as the number that is written just so, or nothing."""
+    found: list[Any] = []
+    for cell in map(str, cells):
+        for kind in (int, float):
+            with suppress(ValueError):
+                if math.isfinite(number := kind(cell)) and str(number) == cell:
+                    found.append(number)
+                    break
+        else:
+            return []
+    return found
+
+
+def _truths(cells: list[Any]) -> list[bool]:
+    words = [str(cell).lower() for cell in cells]
+    return [word == "true" for word in words] if set(words) <= {"true", "false"} else []
 
 
 def _read_jsonl(path: Path, project: Path) -> list[Row]:

@@ -102,11 +102,13 @@ class _Position:
 
 
 def _cascade(session: Session) -> Result:
-    baseline, status = _baseline(session), "completed"
+    baseline = _baseline(session)
     dev = _judged(baseline)
     position = _Position(baseline, baseline, Standing(dev.mean))
     waiting = list(enumerate(session.prepared.experiment.stages, 1))
-    skipped = stages_without_room(session, baseline.program)
+    reached = _target_reached(session, dev.mean)
+    status = "target" if reached else "completed"
+    skipped = reached or stages_without_room(session, baseline.program)
     for number, stage in waiting:
         if stage.name in skipped:
             left_out = StageResult(f"{number}-{stage.name}", stage.lever, "skipped", Spent(), error=skipped[stage.name])
@@ -134,6 +136,15 @@ def _baseline(session: Session) -> StageResult:
     if words := session.shortage():
         raise ExperimentError(f"Budget: {words}. Test is judged twice: baseline and best.")
     return result
+
+
+def _target_reached(session: Session, dev_mean: float) -> dict[str, str]:
+    """All stages and why they are skipped, where the baseline is good enough already."""
+    experiment = session.prepared.experiment
+    if experiment.target is None or round(dev_mean, 9) < experiment.target:
+        return {}
+    reason = f"skipped: the baseline's {dev_mean:.1%} on dev reaches the target of {experiment.target:.1%}."
+    return dict.fromkeys((stage.name for stage in experiment.stages), reason)
 
 
 def _run_stage(

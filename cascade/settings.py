@@ -194,7 +194,11 @@ def _read_pyproject(path: Path) -> dict[str, Any]:
 
 
 def _read_environ(environ: Mapping[str, str]) -> dict[str, Any]:
-    names = {f"CASCADE_{name.upper()}": name for name in _FIELDS if name != "lm"}
+    names = {f"CASCADE_{name.upper()}": name for name in _FIELDS}
+    for key in environ:
+        if key.startswith("CASCADE_") and key not in names and not key.startswith("CASCADE_LM_"):
+            raise SettingsError(f"{key} is no setting. Known: {', '.join(names)}, CASCADE_LM_<NAME>.")
+    del names["CASCADE_LM"]  # read with the LMs by name
     return {names[key]: value for key, value in environ.items() if key in names and value}
 
 

@@ -17,7 +17,7 @@ from cascade.journal import Journal
 from cascade.optimizers import BootstrapFinetune
 from cascade.optimizers.work import Given, Work
 from cascade.progress import Silent
-from cascade.settings import LMSpec
+from cascade.settings import EMBEDDED, LMSpec
 from cascade.testing import ScriptedEngine
 
 
@@ -101,9 +101,10 @@ def test_a_stage_works_on_what_it_is_supplied_with(tmp_path: Path, stage: Stage,
     assert (found.train, found.val, found.predictors, found.teacher) == (train, val, 1, False)
 
 
-def test_a_teacher_counts_where_settings_name_another_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize("teacher", [LMSpec("scripted/big"), LMSpec(EMBEDDED, {"temperature": 0.7})])
+def test_a_teacher_counts_where_settings_name_one_of_its_own(tmp_path: Path, teacher: LMSpec) -> None:
     stage = Stage("s", BootstrapFinetune)
-    prepared = ready(tmp_path, stage, lm={"teacher": LMSpec("scripted/big")})
+    prepared = ready(tmp_path, stage, lm={"teacher": teacher})
     assert of_stage(stage, prepared).at_most == Calls(teacher=60)
     own = Stage("s", BootstrapFinetune, teacher=[scripted.Asks(), scripted.Asks()])
     assert of_stage(own, prepared).at_most == Calls(task=120)

@@ -53,7 +53,19 @@ def predict_other() -> Any:
     return dspy.Predict("text -> answer")
 
 
-@pytest.mark.parametrize("program", [scripted.Asks, Open, predict])
+def made_inside() -> Any:
+    def inside() -> Any:
+        return predict()
+
+    return inside
+
+
+class Holder:
+    class Inner(scripted.Asks):
+        pass
+
+
+@pytest.mark.parametrize("program", [scripted.Asks, Open, predict, Holder.Inner])
 def test_what_is_right_passes(tmp_path: Path, program: Any) -> None:
     found = scripted.prepared(scripted.experiment(program=program), tmp_path, ScriptedEngine(scripted.answer))
     assert (found.name, found.outputs, len(found.signature)) == ("x", ("answer",), 12)
@@ -65,6 +77,11 @@ def test_without_a_name_it_is_that_of_the_program_s_file(tmp_path: Path) -> None
 
 
 PROGRAMS: list[tuple[Any, list[str]]] = [
+    (
+        lambda: dspy.Predict("question -> answer"),
+        ["program = <lambda> cannot be found by its name in test_check.py", "Write it as a function"],
+    ),
+    (made_inside(), ["program = made_inside.<locals>.inside cannot be found by its name in test_check.py"]),
     (Needs, ["program = Needs cannot be built without arguments", "TypeError"]),
     (dict, ["program = dict built {}, which is no dspy.Module with a predictor"]),
     (dspy.Module, ["program = Module built", "no dspy.Module with a predictor"]),

@@ -68,6 +68,31 @@ def test_every_kind_of_source_gives_the_same_rows(tmp_path: Path, source: Callab
     assert [{name: str(value) for name, value in row.items()} for row in found] == rows("train")
 
 
+CELLS = [
+    (["1", "-2", "0"], [1, -2, 0]),
+    (["1", "2.5"], [1, 2.5]),
+    (["007", "8"], ["007", "8"]),
+    (["1.50", "2.5"], ["1.50", "2.5"]),
+    (["1e5", "+1", "1_0"], ["1e5", "+1", "1_0"]),
+    (["inf", "nan"], ["inf", "nan"]),
+    (["True", "FALSE"], [True, False]),
+    (["true", "1"], ["true", "1"]),
+    (["1", ""], ["1", ""]),
+    (["NA", "null"], ["NA", "null"]),
+    (["12345678901234567890", "1"], [12345678901234567890, 1]),
+    ([" 1", "2"], [" 1", "2"]),
+]
+
+
+@pytest.mark.parametrize(("cells", "values"), CELLS)
+def test_a_csv_s_numbers_are_numbers_only_where_nothing_is_lost(
+    tmp_path: Path, cells: list[str], values: list[Any]
+) -> None:
+    text = "text,value\n" + "".join(f'x,"{cell}"\n' for cell in cells)
+    found = [row["value"] for row in read_rows(_write(tmp_path / "rows.csv", text), tmp_path, "here")]
+    assert (found, list(map(type, found))) == (values, list(map(type, values)))
+
+
 def test_sources_replace_files(tmp_path: Path) -> None:
     files(tmp_path)
     data = load(Dataset("qa", dev=rows("other", 3)), tmp_path)

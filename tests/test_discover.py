@@ -49,7 +49,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "helpers_of_discover.py").write_text("LIMIT = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     for name in [
-        name for name in sys.modules if name.startswith(("helpers_of_discover", "program_of_discover", "experiments"))
+        name
+        for name in sys.modules
+        if name.startswith(("helpers_of_discover", "program_of_discover", "near_of_discover", "experiments"))
     ]:
         monkeypatch.delitem(sys.modules, name)
     write(tmp_path)
@@ -117,16 +119,21 @@ EDITS = [
     ("a comment", lambda text: text + "\n# more\n", set()),
     ("the docstring", lambda text: text.replace("Does it help?", "Does it really?"), set()),
     ("the budget", lambda text: text.replace("program=Asks,", "program=Asks, budget=Budget(lm_calls=9),"), set()),
-    ("the metric", lambda text: text.replace("example.answer == prediction.answer", "True"), {"source"}),
+    ("the metric", lambda text: text.replace("example.answer == prediction.answer", "True"), {"source", "metric_code"}),
     (
         "the metric's threshold",
         lambda text: text.replace("@metric\n", "@metric(threshold=0.5)\n"),
-        {"metric", "source"},
+        {"metric", "source", "metric_code"},
     ),
     ("the program", lambda text: text.replace("question -> answer", "question -> answer, why"), {"source"}),
     ("the factory", lambda text: text.replace("program=Asks,", "program=Twice,"), {"source"}),
     ("an option", lambda text: text.replace("max_rounds=1", "max_rounds=2"), {"stages"}),
     ("a stage's name", lambda text: text.replace('"demos"', '"shots"'), {"stages"}),
+    (
+        "the grouping",
+        lambda text: text.replace('inputs=("question",)', 'inputs=("question",), group="question"'),
+        {"data", "source"},
+    ),
     ("the data", lambda text: text.replace('"answer": "a"', '"answer": "b"'), {"data", "source"}),
 ]
 
@@ -154,6 +161,19 @@ def test_a_module_inside_a_package_counts_too(project: Path) -> None:
     (package / "__init__.py").write_text("")
     (package / "words.py").write_text("WORD = 1\n")
     write(project, FILE.replace("import helpers_of_discover", "from pkg_of_discover import words"))
+    before = parts(project)
+    (package / "words.py").write_text("WORD = 2\n")
+    assert parts(project)["source"] != before["source"]
+
+
+@pytest.mark.parametrize("line", ["from .words import WORD", "from . import words", "from .deeper import WORD"])
+def test_a_module_that_is_imported_relatively_counts_too(project: Path, line: str) -> None:
+    package = project / "near_of_discover"
+    (package / "deeper").mkdir(parents=True)
+    (package / "__init__.py").write_text(line + "\n")
+    (package / "deeper" / "__init__.py").write_text("from ..words import WORD\n")
+    (package / "words.py").write_text("WORD = 1\n")
+    write(project, FILE.replace("import helpers_of_discover", "import near_of_discover"))
     before = parts(project)
     (package / "words.py").write_text("WORD = 2\n")
     assert parts(project)["source"] != before["source"]
@@ -190,6 +210,14 @@ def test_lms_are_part_of_the_signature_and_what_only_stops_a_run_is_not() -> Non
     assert signature_parts(more, data, {"lms": {"task": "m/a"}}) == one
 
 
+def test_the_grouping_counts_and_without_one_the_data_are_their_fingerprint() -> None:
+    defined = scripted.experiment()
+    plain = load(defined.dataset, Path())
+    grouped = load(dataclasses.replace(defined.dataset, group="question"), Path())
+    found = [signature_parts(defined, data, {})["data"] for data in (plain, grouped)]
+    assert found[0] == plain.fingerprint == grouped.fingerprint != found[1]
+
+
 def test_a_program_typed_at_a_prompt_is_refused() -> None:
     scope: dict[str, Any] = {}
     exec("def made():\n    pass", scope)
@@ -216,7 +244,7 @@ TOLD |= {"named": "lambda example, prediction: example.answer == prediction.answ
     [
         ({"calls": 200}, set()),
         ({"program": 'lambda: dspy.ChainOfThought("question -> answer")'}, {"source"}),
-        ({"named": "lambda example, prediction: True"}, {"source"}),
+        ({"named": "lambda example, prediction: True"}, {"source", "metric_code"}),
     ],
 )
 def test_functions_without_a_name_count_wherever_they_stand(

@@ -91,6 +91,30 @@ def test_nothing_to_gain_skips_the_prompt_stages_and_says_so(tmp_path: Path) -> 
     assert watcher.told == [f"Headroom: {found['sentence']}"]
 
 
+class Renames(dspy.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ask = dspy.Predict("text -> label")
+
+    def forward(self, question: str) -> Any:
+        return dspy.Prediction(answer=self.ask(text=question).label)
+
+
+def knows_all_by_another_name(model: str, inputs: Mapping[str, str], demos: int) -> Mapping[str, str]:
+    return {"label": scripted.gold(inputs["text"])}
+
+
+@pytest.mark.filterwarnings("ignore:.*imports 'scripted', a file of the project")
+def test_rows_that_no_predictor_can_show_are_no_evidence(tmp_path: Path) -> None:
+    engine, watcher = ScriptedEngine(knows_all_by_another_name), Listening()
+    defined = scripted.experiment(DEMOS, program=Renames, headroom=Headroom(20, 2), train=60)
+    with pytest.warns(UserWarning, match="its output is 'label'"):
+        result = scripted.run(defined, tmp_path, engine, progress=watcher)
+    assert [stage.status for stage in result.stages] == ["done", "done"]
+    assert watcher.told[0].startswith("Headroom: not known, no predictor has both an input and an output")
+    assert not (Path(result.journal) / "headroom.json").exists()
+
+
 def test_room_skips_nothing_and_a_second_run_pays_nothing_for_it(tmp_path: Path) -> None:
     engine = ScriptedEngine(learns_from_demos)
     defined = scripted.experiment(DEMOS, headroom=Headroom(20, 2), train=60)

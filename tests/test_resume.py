@@ -147,6 +147,7 @@ class Mine(scripted.Asks):
     """Defined beside `Other`."""
 
 
+@pytest.mark.filterwarnings("ignore:.*imports 'scripted', a file of the project")
 @pytest.mark.parametrize(("_name", "again", "continued"), CONTINUED, ids=[name for name, *_ in CONTINUED])
 def test_only_the_same_definition_is_continued(
     tmp_path: Path, _name: str, again: Callable[[Counted, Path], Result], continued: bool

@@ -291,6 +291,16 @@ def test_the_best_program_can_be_called_when_the_run_is_over(done: Done) -> None
     assert none_trained.program(question=question).answer in scripted.LABELS
 
 
+def test_a_baseline_that_reaches_the_target_is_all_that_is_paid_for(tmp_path: Path) -> None:
+    engine = ScriptedEngine(scripted.answer)
+    stages = (Stage("words", Instructs, lever="prompt"), Stage("trained", Trained, lever="weights"))
+    result = scripted.run(scripted.experiment(*stages, target=0.2), tmp_path, engine)
+    assert [stage.status for stage in result.stages] == ["done", "skipped", "skipped"]
+    assert (result.status, result.best.name, len(engine.requests)) == ("target", "0-baseline", 80)
+    assert result.stages[1].error == "skipped: the baseline's 50.0% on dev reaches the target of 20.0%."
+    assert Journal(Path(result.journal)).run.status == "target"
+
+
 def test_the_target_stops(tmp_path: Path) -> None:
     stages = (Stage("trained", Trained, lever="weights"), Stage("words", Instructs, lever="prompt"))
     result = scripted.run(scripted.experiment(*stages, target=0.6), tmp_path, ScriptedEngine(scripted.answer))

@@ -92,6 +92,7 @@ WRONG = [
     ('[tool.cascade]\nthread = 3', {}, ["unknown setting 'thread'", "Known: home, lm, threads", "pyproject.toml"]),
     ('[tool.cascade]\nthreads = 0', {}, ["threads = 0", "at least 1"]),
     ('[tool.cascade]\nthreads = "many"', {}, ["threads = 'many'", "no whole number"]),
+    ("", {"CASCADE_THREAD": "2"}, ["CASCADE_THREAD is no setting", "Known: CASCADE_HOME, CASCADE_LM, CASCADE_THREADS", "CASCADE_LM_<NAME>"]),
     ("", {"CASCADE_SEED": "0"}, ["seed = 0", "at least 1"]),
     ("", {"CASCADE_SEED": "1.5"}, ["seed = '1.5'", "no whole number"]),
     ("", {"CASCADE_DETERMINISTIC": "perhaps"}, ["deterministic = 'perhaps'", "true", "false"]),

@@ -1,5 +1,6 @@
 """One stage: what an optimizer is given, what it may not touch, and what it leaves behind."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -182,6 +183,15 @@ def test_an_optimizer_gets_what_it_asks_for_by_name(ready: Callable[..., Worksho
     student = compiled["student"]
     assert student is not before
     assert (student._compiled, student.ask._compiled, student.ask.lm) == (False, False, None)
+
+
+def test_the_same_model_under_other_options_is_a_teacher_of_its_own(ready: Callable[..., Workshop]) -> None:
+    optimizer, stage = recording()
+    shop = ready()
+    warm = LMSpec(shop.lms.model("task"), {"temperature": 0.7})
+    lms = ScriptedLMs(dataclasses.replace(shop.lms.settings, lm={"teacher": warm}), ScriptedEngine(scripted.answer))
+    optimize(stage, scripted.Asks(), dataclasses.replace(shop, lms=lms))
+    assert optimizer.seen["compile"]["teacher"].ask.lm is lms["teacher"]
 
 
 def test_without_a_teacher_of_its_own_none_is_given(ready: Callable[..., Workshop]) -> None:

@@ -9,7 +9,7 @@ from cascade.check import Prepared
 from cascade.checks import answers, rows
 from cascade.checks.finding import SEVERITIES, Finding
 from cascade.checks.judging import judging
-from cascade.checks.programs import program, returned
+from cascade.checks.programs import program, project_files, returned
 from cascade.checks.stages import stages
 from cascade.errors import DefinitionError
 from cascade.journal import Journal
@@ -35,6 +35,7 @@ def examine(prepared: Prepared) -> list[Finding]:
         *answers.balance(data, wanted),
         *judging(prepared.experiment.metric, data, wanted, prepared.lms["task"], returned=returned(prepared)),
         *program(prepared),
+        *project_files(prepared),
         *stages(prepared),
     ]
     if prepared.about_draws:

@@ -19,6 +19,7 @@ from cascade.discover import source_file
 from cascade.errors import CascadeError
 from cascade.program import Snapshot, predictor_lms, restore, snapshot, thawed
 from cascade.redaction import told
+from cascade.sources import siblings
 
 PLANTED = "planted by a check"
 _DEEPEST = 6
@@ -66,6 +67,19 @@ def program(prepared: Prepared) -> Iterator[Finding]:
     elif not isinstance(one, dspy.Predict) and (more := sorted(set(one.dump_state()) - set(snapshot(one).state))):
         said = f"its dump_state keeps {more[0]!r} beside its predictors, which is neither saved nor loaded"
         yield Finding("warning", place, f"{said}. Keep what may change in a predictor.")
+
+
+def project_files(prepared: Prepared) -> Iterator[Finding]:
+    """What keeps the run's programs from being saved as models: they are loaded without their project."""
+    source, name = source_file(prepared.experiment), prepared.experiment.program.__name__
+    if missing := siblings(source):
+        yield Finding(
+            "warning",
+            f"Program {name}",
+            f"{source.name} imports {missing[0]!r}, a file of the project that is not there when the program is loaded "
+            "elsewhere: MLflow will show scores and no model. Put what it needs into the same file, or install it as a "
+            "package.",
+        )
 
 
 def _unseen(place: str, built: Any) -> Iterator[Finding]:

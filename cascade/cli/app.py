@@ -84,11 +84,11 @@ def _run(words: list[str], parts: Parts) -> tuple[int, bool]:
         app([word for word in words if word != DEBUG], prog_name="cascade", obj=parts)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        return (_interrupted(), True) if code == INTERRUPTED else (code, False)
+        return (_interrupted(words), True) if code == INTERRUPTED else (code, False)
     except Interrupted:
-        return _interrupted(), False
+        return _interrupted(words), False
     except KeyboardInterrupt:
-        return _interrupted(), True
+        return _interrupted(words), True
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -105,8 +105,9 @@ def _failed(error: Exception) -> int:
     return 1
 
 
-def _interrupted() -> int:
-    _say("interrupted; `cascade run NAME` goes on.")
+def _interrupted(words: list[str]) -> int:
+    command = next((word for word in words if not word.startswith("-")), "")
+    _say("interrupted; `cascade run NAME` goes on." if command == "run" else "interrupted.")
     return INTERRUPTED
 
 

@@ -55,6 +55,11 @@ class LMs(Mapping[str, Any]):
         """Model string of a name."""
         return self.settings.lm_named(name).model
 
+    @property
+    def own_teacher(self) -> bool:
+        """Whether the teacher is another model than the task's, or the same one asked otherwise."""
+        return self.settings.lm_named("teacher") != self.settings.lm_named("task")
+
     def by_model(self, model: str) -> Any:
         """An LM for a model string: one that settings name, or weights that a stage has trained.
 

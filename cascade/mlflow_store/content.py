@@ -10,7 +10,6 @@ from typing import Any
 
 from cascade.journal import RunRecord, StageRecord
 
-Shown = Mapping[str, str]
 COLORS = ("#888888", "#4e79a7", "#59a14f", "#f28e2b", "#e15759", "#b07aa1", "#76b7b2", "#edc948", "#9c755f")
 RUN_STATUS = {"running": "RUNNING", "interrupted": "KILLED", "failed": "FAILED"}
 """MLflow's word for a run's status; all others ended well."""

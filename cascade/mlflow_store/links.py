@@ -19,13 +19,11 @@ def run_link(uri: str, experiment_id: str, run_id: str) -> str:
     return _link(uri, f"/#/experiments/{experiment_id}/runs/{run_id}?{_VIEW}")
 
 
-def view_link(uri: str, experiment_id: str, view: str) -> str:
-    """An experiment's runs in a saved view: `cascades` or `stages`, see `cascade.mlflow_store.views`."""
-    return _link(uri, f"/{view_path(experiment_id, view)}")
-
-
 def view_path(experiment_id: str, view: str, *, charts: bool = False) -> str:
-    """The same page, as a table or as charts, as a link inside MLflow's own pages.
+    """An experiment's runs in a saved view, as a table or as charts, as a link inside MLflow's own pages.
+
+    Args:
+        view: `cascades` or `stages`, see `cascade.mlflow_store.views`.
 
     >>> view_path("1", "stages")
     '#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=stages'
@@ -44,13 +42,8 @@ def views_in_markdown(experiment_id: str) -> str:
     return " · ".join(f"[{name}]({path})" for name, path in pages.items())
 
 
-def traces_link(uri: str, experiment_id: str, run_id: str, incumbent: str = "") -> str:
-    """A run's traces, beside those of another run on the same examples."""
-    return _link(uri, f"/{traces_path(experiment_id, run_id, incumbent)}")
-
-
 def traces_path(experiment_id: str, run_id: str, incumbent: str = "") -> str:
-    """The same page as a link inside MLflow's own pages.
+    """A run's traces, beside those of another run on the same examples, as a link inside MLflow's own pages.
 
     >>> traces_path("1", "ab", "cd")
     '#/experiments/1/runs/ab/traces?workflowType=machine_learning&compareToRunUuid=cd'

@@ -4,14 +4,12 @@ Invariant: no pickle, and LMs by model string only. What a model does depends on
 installed packages and the LMs that it names; a program that needs another file of its project is refused.
 """
 
-import ast
 import hashlib
 import importlib.metadata
 import json
 import re
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 
 from cascade.errors import ExperimentError
 from cascade.journal import Journal, RunRecord, StageRecord
+from cascade.sources import siblings
 
 CONFIG, STATE = "config.json", "state.json"
 PROGRAM_TAG = "cascade.program"
@@ -120,18 +119,6 @@ def log(client: Any, experiment_id: str, run_id: str, package: Package, note: st
     return model
 
 
-def siblings(source: Path, place: Path | None = None) -> list[str]:
-    """Modules of the source's own project that it imports, and that would not be there without the project.
-
-    Args:
-        place: where the source stands in its project, if `source` is a copy.
-    """
-    place = (place or source).resolve()
-    roots = {place.parent, *place.parents[1:2]}
-    wanted = [name for name in _imported(source) if name != "cascade" and name not in sys.stdlib_module_names]
-    return [name for name in wanted if any(_is_module(root, name) for root in roots)]
-
-
 def requirements(models: Mapping[str, str]) -> list[str]:
     """Pip requirements of a model: ours, with the embedded engine where an embedded LM is named, and DSPy's."""
     extra = "[embedded]" if any(model.startswith("embedded/") for model in models.values()) else ""
@@ -164,18 +151,6 @@ def _source(journal: Journal, run: RunRecord) -> Path:
         if candidate.is_file():
             return candidate
     raise ExperimentError(f"The program's source {str(path)!r} is not there any more.")
-
-
-def _imported(source: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(source.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield "." * node.level if node.level else str(node.module).partition(".")[0]
-
-
-def _is_module(root: Path, name: str) -> bool:
-    return name.startswith(".") or (root / f"{name}.py").is_file() or any((root / name).glob("*.py"))
 
 
 def _without_lms(state: Mapping[str, Any]) -> dict[str, Any]:

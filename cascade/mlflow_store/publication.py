@@ -19,9 +19,10 @@ from cascade.mlflow_store.entry import Entry, milliseconds
 from cascade.mlflow_store.links import traces_path, views_in_markdown
 from cascade.mlflow_store.names import Names
 from cascade.mlflow_store.registry import propose
-from cascade.mlflow_store.store import experiment_id, plain_source, redact
+from cascade.mlflow_store.store import experiment_id, redact
 from cascade.mlflow_store.views import experiment_tags
 from cascade.program import Snapshot
+from cascade.redaction import plain_source
 
 NOTES = "published.json"
 RUN_FILES = ("decisions.json", "headroom.json", "report.html")

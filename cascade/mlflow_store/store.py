@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from cascade.errors import ModelError, TrackingError
 from cascade.redaction import redacted
@@ -73,18 +73,6 @@ def redact(text: str) -> str:
     'postgresql://***@db/mlflow'
     """
     return re.sub(r"(\w://)[^/\s@]+@", r"\1***@", text)
-
-
-def plain_source(source: str) -> str:
-    """Where data came from, without user, password and query: a signed URL is a key.
-
-    >>> plain_source("https://me:pw@host/a.csv?signature=1")
-    'https://host/a.csv'
-    """
-    if "://" not in source:
-        return source
-    parts = urlsplit(source)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def sqlite_path(uri: str) -> Path | None:

@@ -15,7 +15,7 @@ from cascade.journal import StageRecord
 from cascade.report.figures import gained, percent
 from cascade.report.pairing import Paired, paired
 from cascade.report.reading import Run
-from cascade.report.sameness import same_metric
+from cascade.report.sameness import other_code
 from cascade.report.story import detectable
 from cascade.report.text import diff
 
@@ -110,8 +110,8 @@ def not_alike(before: Run, after: Run, split: str) -> str:
     metrics = [run.record.params.get("metric", "") for run in (before, after)]
     if metrics[0] != metrics[1]:
         return f"{ours} were judged by different metrics, {metrics[0]!r} and {metrics[1]!r}. {theirs} to compare them."
-    if not same_metric(before.source, after.source, metrics[0]):
-        return f"{ours} were judged by different code of the metric {metrics[0]!r}. {theirs} to compare them."
+    if other := other_code(before.record, after.record, (before.source, after.source)):
+        return f"{ours} {other}. {theirs} to compare them."
     prints = [str(run.record.splits.get(split, {}).get("fingerprint", "")) for run in (before, after)]
     if prints[0] != prints[1] or not prints[0]:
         shown = " and ".join(one or "unknown" for one in prints)
@@ -250,7 +250,7 @@ def _says(before: Run, after: Run, split: str, found: Comparison) -> str:
 def _facts(run: Run) -> dict[str, str]:
     record = run.record
     parts = {"data": "data", "source": "program and its file", "stages": "stages", "lms": "LMs and their options"}
-    parts |= {"metric": "metric"}
+    parts |= {"metric": "metric", "metric_code": "metric's code"}
     facts: dict[str, Any] = {f"hash of {name}": record.parts.get(part, "–") for part, name in parts.items()}
     facts |= {
         f"rows of {name}": f"{split.get('rows')} ({split.get('fingerprint')})" for name, split in record.splits.items()

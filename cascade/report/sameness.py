@@ -1,55 +1,28 @@
-"""Whether a metric's code is the same in two versions of a program's file.
+"""Whether two runs were judged by the same code.
 
-Invariant: layout, comments and docstrings are no difference. Code that the file imports is not looked at.
+Invariant: layout, comments and docstrings are no difference.
 """
 
-import ast
-from collections.abc import Iterator
+from cascade.journal import RunRecord
+from cascade.sources import code_of
+
+CODE = "metric_code"
 
 
-def same_metric(before: str, after: str, name: str) -> bool:
-    """Whether the function `name`, and what it uses of its own file, is the same in both files.
+def other_code(before: RunRecord, after: RunRecord, sources: tuple[str, str]) -> str:
+    """How runs of one metric's name were judged where it was not by the same code; "" where it was.
 
-    A metric that neither file defines is taken to be the same: its name is all there is.
-
-    >>> same_metric("N = 3\\ndef right(a, b): return a < N", "N = 4\\ndef right(a, b): return a < N", "right")
-    False
+    Args:
+        sources: the programs' files, which are looked at where a journal has no hash of its metric.
     """
-    return before == after or _code(before, name) == _code(after, name)
-
-
-def _code(source: str, name: str) -> dict[str, str]:
-    """What is defined under `name` and the names that it uses, as text that layout does not change."""
-    try:
-        defined = dict(_definitions(ast.parse(source)))
-    except (SyntaxError, ValueError):
-        return {"": source}
-    code: dict[str, str] = {}
-    waiting = [name]
-    while waiting:
-        one = waiting.pop()
-        if one in defined and one not in code:
-            code[one] = ast.dump(_without_docstrings(defined[one]))
-            waiting += [node.id for node in ast.walk(defined[one]) if isinstance(node, ast.Name)]
-    return code
-
-
-def _definitions(tree: ast.Module) -> Iterator[tuple[str, ast.stmt]]:
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield node.name, node
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            yield from ((inner.id, node) for one in targets for inner in ast.walk(one) if isinstance(inner, ast.Name))
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            yield from (((alias.asname or alias.name).split(".")[0], node) for alias in node.names)
-
-
-def _without_docstrings(tree: ast.stmt) -> ast.stmt:
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            and ast.get_docstring(node) is not None
-        ):
-            node.body = node.body[1:] or [ast.Pass()]
-    return tree
+    name, (one, other) = before.params.get("metric", ""), sources
+    different = f"were judged by different code of the metric {name!r}"
+    codes = [record.parts.get(CODE) for record in (before, after)]
+    if None not in codes:
+        return "" if codes[0] == codes[1] else different
+    if one == other:
+        return ""
+    found = code_of(one, name), code_of(other, name)
+    if not any(found):
+        return f"may have been judged by different code of the metric {name!r}, which their journals do not tell"
+    return "" if found[0] == found[1] else different

@@ -35,6 +35,7 @@ def asks(signature: str, kind: Any = dspy.Predict) -> Any:
     def program() -> Any:
         return kind(signature)
 
+    program.__qualname__ = program.__name__  # as if it stood in the file: a factory inside a function is refused
     return program
 
 
@@ -103,6 +104,6 @@ def test_free_text_is_no_label(tmp_path: Path) -> None:
 
 
 def test_rows_of_inputs_alone_are_told_of_and_nothing_is_wrong(tmp_path: Path) -> None:
-    found = examine(prepared(tmp_path, asks("question -> answer")))
+    found = examine(prepared(tmp_path, scripted.Asks))
     assert [(one.severity, one.place) for one in found] == [("note", "Metric 'right'")]
     assert "hold nothing but inputs" in found[0].sentence

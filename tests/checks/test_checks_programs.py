@@ -74,6 +74,10 @@ def refine() -> Any:
     return dspy.Refine(module=dspy.Predict("question -> answer"), N=2, reward_fn=lambda *_: 1.0, threshold=1.0)
 
 
+def lone() -> Any:
+    return dspy.Predict(Typed)
+
+
 def demonstrated() -> Any:
     made = dspy.Predict(Typed)
     made.demos = [dspy.Example(question="x", facts=[Fact(subject="y")], answer="a")]
@@ -82,7 +86,7 @@ def demonstrated() -> Any:
 
 @pytest.mark.parametrize(
     "factory",
-    [scripted.Asks, Steps, Frozen, OwnLM, Parts, react, best_of, refine, demonstrated, lambda: dspy.Predict(Typed)],
+    [scripted.Asks, Steps, Frozen, OwnLM, Parts, react, best_of, refine, demonstrated, lone],
 )
 def test_what_is_right_passes(tmp_path: Path, factory: Any) -> None:
     made = scripted.prepared(scripted.experiment(program=factory), tmp_path, ScriptedEngine(scripted.answer))

@@ -238,6 +238,17 @@ FAULTS = {
         ("Program Asks: the predictor at self.more[0][0] is seen by no optimizer and is not saved. Make it an attribute",),
         code={"self.ask =": f"self.more = [[{ASKS}]]\n        self.ask ="},
     ),
+    "factory without a name": Fault(
+        "error",
+        ("program = <lambda> cannot be found by its name in letters.py", "Write it as a function or a class of the file"),
+        code={"program=Asks": "program=lambda: Asks()"},
+    ),
+    "import of a file of the project": Fault(
+        "warning",
+        ("Program Asks: letters.py imports 'shared', a file of the project", "MLflow will show scores and no model."),
+        code={"import dspy\n": "import dspy\ntry:\n    import shared\nexcept ImportError:\n    shared = None\n"},
+        files={"shared.py": ""},
+    ),
     "answer under another name": Fault(
         "warning",
         ("Program Asks: its output is 'reply', but the rows of dataset 'letters' hold 'answer'", "Rename one."),

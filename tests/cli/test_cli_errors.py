@@ -131,6 +131,14 @@ def test_every_error_has_its_line_and_exit_code(project, error, code, said, debu
     assert debug or done.err.count("\n") == 1
 
 
+def test_only_a_run_is_said_to_go_on(project):
+    def failing(_settings):
+        raise KeyboardInterrupt
+
+    done = project.cascade("--debug", "check", "letters", lms=failing)
+    assert (done.code, done.err) == (130, "cascade: interrupted.\n")
+
+
 @pytest.mark.parametrize("words", [["run"], ["run", "a", "b"], ["run", "a", "--neww"], ["ui", "--port", "x"], ["rnu"]])
 def test_wrong_usage_exits_2_and_says_it(words, capsys):
     assert main(words, parts=Parts()) == 2

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from cascade.mlflow_store import links, store
+from cascade.redaction import plain_source
 
 
 @pytest.mark.parametrize(
@@ -19,13 +20,13 @@ from cascade.mlflow_store import links, store
 )
 def test_links_open_the_classic_view(uri_: str, link: str) -> None:
     assert links.run_link(uri_, "1", "ab") == link
-    assert "workflowType=machine_learning" in links.view_link(uri_, "1", "stages")
+    assert "workflowType=machine_learning" in links.view_path("1", "stages")
 
 
 def test_no_password_is_shown() -> None:
     assert store.redact("see mysql+pymysql://me:canary@db/x.") == "see mysql+pymysql://***@db/x."
-    assert store.plain_source("s3://key:canary@bucket/dev.csv?X-Signature=canary") == "s3://bucket/dev.csv"
-    assert store.plain_source("datasets/qa/dev.jsonl") == "datasets/qa/dev.jsonl"
+    assert plain_source("s3://key:canary@bucket/dev.csv?X-Signature=canary") == "s3://bucket/dev.csv"
+    assert plain_source("datasets/qa/dev.jsonl") == "datasets/qa/dev.jsonl"
 
 
 def test_importing_is_cheap() -> None:

@@ -13,9 +13,10 @@ import pytest
 
 from cascade.errors import TrackingError
 from cascade.journal import Journal
-from cascade.mlflow_store import MlflowTracker, models, store
+from cascade.mlflow_store import MlflowTracker, store
 from cascade.mlflow_store.names import Names
 from cascade.mlflow_store.publication import Publication
+from cascade.sources import siblings
 
 CRASHES = (9, 12, 14, 16, 21, 28, 56, 58, 60)
 """Of the 60 calls that write: each kind once, on the run, a stage, a model, a prompt, the registry."""
@@ -212,7 +213,7 @@ def test_a_program_that_needs_its_project_is_shown_without_a_model(
     (tmp_path / "helpers.py").write_text("shout = str.upper\n")
     source = tmp_path / "experiments" / "qa.py"
     source.write_text(f"{line}\nimport json\nimport dspy\nimport cascade\n" + by_hand.FACTORY)
-    assert models.siblings(source) != []
+    assert siblings(source) != []
     MlflowTracker(uri).publish(journal)
     assert counts(client) == (3, 3, 0, 0)
     runs = client.search_runs(["1"], "tags.cascade.stage = '1-instructions'")

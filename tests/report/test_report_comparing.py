@@ -14,8 +14,8 @@ from cascade.errors import ExperimentError, Refused
 from cascade.report.comparing import Point, SideBySide, pareto, side_by_side
 from cascade.report.cost_chart import _overlap, _places, cost_chart
 from cascade.report.reading import read
-from cascade.report.sameness import same_metric
 from cascade.report.scale import marks
+from cascade.sources import code_of
 
 LATER = "20261119-110640-aaaa"
 THIRD = "20261120-110640-bbbb"
@@ -143,14 +143,32 @@ VERSIONS = [
 
 @pytest.mark.parametrize(("after", "same"), VERSIONS)
 def test_a_metric_is_its_code_and_what_it_uses_of_its_file(after, same):
-    assert same_metric(BEFORE, after, "right") is same
-    assert same_metric(after, BEFORE, "right") is same
+    assert (code_of(BEFORE, "right") == code_of(after, "right")) is same
 
 
-def test_a_metric_that_is_defined_elsewhere_is_its_name():
-    assert same_metric("from a import right\n", "from a import right\nx = 1\n", "right")
-    assert not same_metric("from a import right\n", "from b import right\n", "right")
-    assert same_metric("x = 1", "x = 2", "right")
+def hashed(journal, code):
+    journal.update(parts={**journal.run.parts, "metric_code": code})
+
+
+def test_the_hash_of_a_metric_s_code_decides_where_both_journals_have_it(first, second):
+    hashed(first, "aaaa")
+    hashed(second, "aaaa")
+    second.write("source.py", by_hand.SOURCE.replace("LIMIT = 1", "LIMIT = 2"))
+    assert both(first, second).pairs[0].dev.comparison is not None
+    hashed(second, "bbbb")
+    with pytest.raises(Refused, match="were judged by different code of the metric 'right'"):
+        both(first, second)
+
+
+def test_a_metric_that_old_journals_do_not_tell_is_not_taken_for_the_same(first, second):
+    for journal in (first, second):
+        journal.update(params={**journal.run.params, "metric": "<lambda>"})
+    assert both(first, second).pairs[0].dev.comparison is not None
+    second.write("source.py", by_hand.SOURCE + "\nmore = 1\n")
+    with pytest.raises(
+        Refused, match="may have been judged by different code of the metric '<lambda>', which their journ"
+    ):
+        both(first, second)
 
 
 def test_stages_that_no_other_beats(first, second):
