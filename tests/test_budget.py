@@ -108,10 +108,14 @@ class World:
 
 
 class Noting(Silent):
-    """Keeps the meter."""
+    """Keeps the meter and the warnings: that a program of this file imports another one of the tests is worth one."""
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.warnings: list[str] = []
+
+    def warn(self, sentence: str) -> None:
+        self.warnings.append(sentence)
 
     def begin(self, prepared: Any, journal: Any, meter: Any, resumed: bool) -> None:
         self.world.meter = meter
