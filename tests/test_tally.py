@@ -37,4 +37,7 @@ def test_what_is_damaged_is_not_there(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_disk_that_takes_nothing_stops_nothing(tmp_path: Path) -> None:
-    Tally(tmp_path / "no" / "folder" / "spent.json").note(Spent(1))
+    tally = Tally(tmp_path / "no" / "folder" / "spent.json")
+    tally.note(Spent(1))
+    assert tally.left() == ("", Spent())
+    assert list(tmp_path.iterdir()) == []
