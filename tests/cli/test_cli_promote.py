@@ -1,25 +1,23 @@
 """Promote, roll back, history: on a scripted model and a real MLflow database."""
 
 import json
-from collections.abc import Mapping
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import EXPERIMENT, Project
+from promoting_child import learns
 
+import cascade
 from cascade.mlflow_store.store import connect
 from cascade.mlflow_store.versions import Versions
 from cascade.production.log import PromotionLog, standing
 from cascade.testing import ScriptedEngine
 
 pytestmark = pytest.mark.usefixtures("store")
-
-
-def learns(_model: str, inputs: Mapping[str, str], demos: int) -> Mapping[str, str]:
-    """Each demo shows it two more digits."""
-    question = inputs.get("question", "")
-    return {"answer": question[-1] if int(question[-1]) < 1 + 2 * demos else "?"}
 
 
 @pytest.fixture
@@ -170,6 +168,38 @@ def test_new_test_rows_score_both_anew(learning: Project) -> None:
     assert done.code == 0, done.err
     assert len(learning.engine.requests) - before == 2 * len(more)
     assert log(learning)[-2].attempt == 2
+
+
+def test_twenty_at_once_from_four_processes(learning: Project) -> None:
+    """Whoever comes first: each of the moves stands in the log once, in order, and aliases say what the log says."""
+    for k in (1, 2, 3, 4):
+        demos(learning, k)
+    child = Path(__file__).with_name("promoting_child.py")
+    paths = [str(Path(cascade.__file__).parents[1]), str(child.parent)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "MLFLOW_TRACKING_URI": ""}
+    children = [
+        subprocess.Popen(
+            [sys.executable, str(child), str(learning.folder), str(seed), "5"],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for seed in range(4)
+    ]  # fmt: skip
+    said = [process.communicate(timeout=280) for process in children]
+    assert [process.returncode for process in children] == [0] * 4, said
+    done = [line.split() for out, _ in said for line in out.splitlines() if line.split()[0] in ("promote", "rollback")]
+    assert len(done) == 20
+    entries, now = log(learning), standing(log(learning))
+    moved = [entry for entry in entries if entry.event in ("promoted", "rolled_back")]
+    assert len(moved) == sum(code == "0" for _, code in done) > 1
+    assert [entry.event for entry in entries].count("adopted") == 0
+    before = ""
+    for entry in moved:  # nobody decided on a champion that was gone
+        assert entry.reference == before
+        before = entry.version
+    aliases = versions(learning).aliases()
+    assert aliases["champion"] == now.champion == before
+    assert aliases.get("previous", "") == now.previous
+    assert {one.number for one in versions(learning).all() if one.rejected} == now.rejected
 
 
 def test_mlflow_down_is_one_line_and_changes_nothing(learning: Project, monkeypatch: pytest.MonkeyPatch) -> None:
