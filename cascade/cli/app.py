@@ -16,6 +16,7 @@ import typer
 
 from cascade.cli.check import check
 from cascade.cli.compare import compare
+from cascade.cli.gate import gate
 from cascade.cli.ledger import ledger
 from cascade.cli.listing import list_experiments
 from cascade.cli.models import models
@@ -38,6 +39,7 @@ app.command("show")(show)
 app.command("compare")(compare)
 app.command("promote")(promote)
 app.command("rollback")(rollback)
+app.command("gate")(gate)
 app.add_typer(models, name="models")
 app.add_typer(ledger, name="ledger")
 app.command("ui")(ui)

@@ -75,7 +75,8 @@ class Ruling:
     """What the gate said.
 
     Args:
-        granted: whether the challenger may serve.
+        granted: whether the challenger may serve: it passed, and all guardrails hold.
+        passed: by its score, or by being cheaper.
         reason: one sentence with the numbers.
         path: `better`, or `cheaper` where it passed by not being worse and costing less.
         attempt, alpha: which look at this test it was, and what it spent.
@@ -84,6 +85,7 @@ class Ruling:
     """
 
     granted: bool
+    passed: bool
     reason: str
     path: str
     attempt: int
@@ -147,34 +149,40 @@ def gate(challenger: Evaluation, reference: Evaluation, rules: Rules, *, attempt
     )
     new_cost, old_cost = serving_costs(challenger, reference)
     guards = _guards(challenger, reference, rules, alpha)
-    path, granted, why = _passed(told, rules, old_cost, new_cost)
+    path, passed, why = _passed(told, rules, old_cost, new_cost)
     broken = [guard for guard in guards if not guard.held]
     if broken:
-        why += f"; {'but ' if granted else ''}a guardrail does not hold: {broken[0]}"
+        why += f"; {'but ' if passed else ''}a guardrail does not hold: {broken[0]}"
     reason = (
         f"Test {reference.mean:.1%} → {challenger.mean:.1%}, {_points(told.gain)} points, at least "
         f"{_points(told.interval.low)} at {1 - alpha:.2%} (look {attempt} at this test): {why}"
     )
     return Ruling(
-        granted and not broken, f"{reason}.", path, attempt, alpha, told, (reference.mean, challenger.mean),
+        passed and not broken, passed, f"{reason}.", path, attempt, alpha, told, (reference.mean, challenger.mean),
         (old_cost, new_cost), guards,
     )  # fmt: skip
 
 
 def _passed(told: Comparison, rules: Rules, old_cost: float, new_cost: float) -> tuple[str, bool, str]:
     """By which path, whether, and why; guardrails apart."""
-    low, floor = told.interval.low, rules.min_gain
-    if low > floor:
-        return "better", True, "it is better" + (f" by more than {_points(floor)} points" if floor else "")
-    seen = f"gains of less than {100 * told.minimum_detectable_gain:.1f} points would likely not have been seen"
+    low, asked = told.interval.low, _asked(rules.min_gain)
+    if low > rules.min_gain:
+        return "better", True, f"it is {asked}"
     if rules.cheaper_margin is None:
-        return "better", False, f"not shown to be better{f' by {_points(floor)} points' if floor else ''}; {seen}"
+        seen = f"gains of less than {100 * told.minimum_detectable_gain:.1f} points would likely not have been seen"
+        return "better", False, f"not shown to be {asked}; {seen}"
     cheaper = f"serving an example costs {new_cost:.4g} instead of {old_cost:.4g}"
     if new_cost >= old_cost:
         return "cheaper", False, f"it aims to be cheaper, but {cheaper}"
     if low <= -rules.cheaper_margin:
         return "cheaper", False, f"it may be worse by more than the margin of {100 * rules.cheaper_margin:.1f} points"
     return "cheaper", True, f"within the margin of {100 * rules.cheaper_margin:.1f} points, and {cheaper}"
+
+
+def _asked(floor: float) -> str:
+    if floor < 0:
+        return f"not worse by {100 * -floor:.1f} points"
+    return "better" + (f" by {100 * floor:.1f} points" if floor else "")
 
 
 def _guards(challenger: Evaluation, reference: Evaluation, rules: Rules, alpha: float) -> tuple[Guarded, ...]:

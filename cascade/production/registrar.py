@@ -137,7 +137,8 @@ class Registrar:
             old = self._score(scorer, reference, "champion") if reference else self._score_baseline(scorer)
         test = prepared.data.test
         shown = {"test": test.fingerprint, "metric": _metric(prepared), "signature": prepared.signature}
-        key = _digest([version.program, reference.program if reference else BASELINE, shown["test"], shown["metric"]])
+        against = reference.program if reference else BASELINE
+        key = _digest([version.program, against, shown["test"], shown["metric"]])
         rows = row_hashes(test)
         ruling = gate(new, old, rules, attempt=look(self.log.entries(), key, rows))
         entry = self._write(
