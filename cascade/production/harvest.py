@@ -16,6 +16,7 @@ from cascade.dataset import Data
 from cascade.journal import written
 from cascade.mlflow_store.served import Reviewed
 from cascade.production.personal import impersonal
+from cascade.redaction import redacted
 
 ENOUGH = 1.0
 """Outcome from which an answer counts as confirmed."""
@@ -55,7 +56,7 @@ def gather(
     known = _Known(data, waiting)
     for one in found:
         row, why = _row(one, data, prepared.outputs, enough)
-        row = row if personal else impersonal(row)
+        row = json.loads(redacted(json.dumps(row, ensure_ascii=False))) if personal else impersonal(row)
         text = _inputs(row, data.train.inputs) if row else ""
         why = why or known.place(text, row, rows)
         if why:
