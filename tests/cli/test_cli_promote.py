@@ -100,6 +100,7 @@ def test_roll_back_rejects_and_it_is_not_proposed_again(learning: Project) -> No
     assert history.code == 0
     for words in ("rolled back to", "too loud", "granted: Test", "now"):
         assert words in history.out
+    assert "serves    version 1" in learning.cascade("list").out
 
 
 def test_back_to_a_named_version(learning: Project) -> None:
