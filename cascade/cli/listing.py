@@ -1,6 +1,6 @@
 """`cascade list`: what there is to run, and what came of it last time.
 
-Invariant: nothing is asked of MLflow; what is shown was found in `experiments/`, in the local journals and promotion logs.
+Invariant: nothing is asked of MLflow; what is shown stands in `experiments/`, in journals and in promotion logs here.
 """
 
 from pathlib import Path
