@@ -19,7 +19,7 @@ from cascade.dataset import Split
 from cascade.errors import CascadeError, EvaluationFailed, MetricError
 from cascade.metrics import Metric
 from cascade.redaction import told
-from cascade.spending import ROLLOUT, USAGE, Spent, Usage
+from cascade.spending import ROLLOUT, USAGE, Serving, Spent, Usage
 
 FAILURE_CAP = 0.5
 """Share of examples that may fail for another reason than an answer in the wrong format."""
@@ -37,6 +37,7 @@ class Outcome:
         unparseable: the failure was an answer in the wrong format.
         calls, input_tokens, output_tokens: LM calls of this example and their tokens, cached or not.
         cost_usd: to serve it; None when a price is not known.
+        weights_gb: its tokens, each counted as the gigabytes of its model's weights; None where an LM is not embedded.
         latency: seconds; a call answered from the ledger counts with the time it took when it was paid.
         draws: score of each answer, where more than one was asked for; all else is then the mean over the answers,
             calls and tokens rounded up, but for text, which is the first answer's.
@@ -53,6 +54,7 @@ class Outcome:
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float | None = 0.0
+    weights_gb: float | None = None
     latency: float = 0.0
     draws: tuple[float, ...] = ()
 
@@ -93,14 +95,24 @@ class Evaluation:
     @property
     def per_example(self) -> Spent:
         """What one example takes: calls and tokens rounded up, dollars and seconds as the mean."""
-        n, costs = len(self.outcomes), [outcome.cost_usd for outcome in self.outcomes]
+        n = len(self.outcomes)
         return Spent(
             lm_calls=-(-sum(outcome.calls for outcome in self.outcomes) // n),
             input_tokens=-(-sum(outcome.input_tokens for outcome in self.outcomes) // n),
             output_tokens=-(-sum(outcome.output_tokens for outcome in self.outcomes) // n),
-            cost_usd=None if None in costs else math.fsum(cost or 0.0 for cost in costs) / n,
+            cost_usd=_mean([outcome.cost_usd for outcome in self.outcomes]),
             seconds=math.fsum(outcome.latency for outcome in self.outcomes) / n,
         )
+
+    @property
+    def weights_gb(self) -> float | None:
+        """What one example takes of embedded models: gigabytes of weights by tokens that pass them; None for others."""
+        return _mean([outcome.weights_gb for outcome in self.outcomes])
+
+    def serving(self) -> dict[str, float]:
+        """What answering one example takes, as plain values; what is not known is not there."""
+        weights = self.weights_gb
+        return {**self.per_example.to_json(), **({} if weights is None else {"weights_gb": weights})}
 
     def latency(self, quantile: float) -> float:
         """Seconds per example at `quantile` (0 to 1), by nearest rank."""
@@ -172,15 +184,23 @@ def evaluate(
     return Evaluation(split, tuple(map(_averaged, draws)))
 
 
-def serving_costs(one: Evaluation, other: Evaluation) -> tuple[float, float]:
+def serving(candidate: Evaluation, incumbent: Evaluation, *, same_lms: bool) -> Serving | None:
     """What an example costs to serve under each of two programs, in one unit: they are there to be compared.
 
-    Dollars where all prices are known and not all zero, else tokens.
+    Dollars where all prices are known and not all zero. Else, where embedded models answer both, tokens times the size
+    of their weights. Else tokens, which say nothing where other LMs answer: then it is None.
+
+    Args:
+        same_lms: whether the same LMs answer.
     """
-    dollars = [evaluation.per_example.cost_usd for evaluation in (one, other)]
+    both = (candidate, incumbent)
+    dollars = [evaluation.per_example.cost_usd for evaluation in both]
+    weights = [evaluation.weights_gb for evaluation in both]
     if None not in dollars and any(dollars):
-        return dollars[0] or 0.0, dollars[1] or 0.0
-    return one.tokens, other.tokens
+        return Serving(dollars[0] or 0.0, dollars[1] or 0.0, "dollars")
+    if None not in weights and any(weights):
+        return Serving(weights[0] or 0.0, weights[1] or 0.0, "weights_gb")
+    return Serving(candidate.tokens, incumbent.tokens, "tokens") if same_lms else None
 
 
 @contextmanager
@@ -199,7 +219,7 @@ def _averaged(draws: Sequence[Outcome]) -> Outcome:
     first, n = draws[0], len(draws)
     if n == 1:
         return first
-    costs, failed = [draw.cost_usd for draw in draws], [draw for draw in draws if draw.error]
+    failed = [draw for draw in draws if draw.error]
     return replace(
         first,
         score=math.fsum(draw.score for draw in draws) / n,
@@ -209,10 +229,16 @@ def _averaged(draws: Sequence[Outcome]) -> Outcome:
         calls=-(-sum(draw.calls for draw in draws) // n),
         input_tokens=-(-sum(draw.input_tokens for draw in draws) // n),
         output_tokens=-(-sum(draw.output_tokens for draw in draws) // n),
-        cost_usd=None if None in costs else math.fsum(cost or 0.0 for cost in costs) / n,
+        cost_usd=_mean([draw.cost_usd for draw in draws]),
+        weights_gb=_mean([draw.weights_gb for draw in draws]),
         latency=math.fsum(draw.latency for draw in draws) / n,
         draws=tuple(draw.score for draw in draws),
     )
+
+
+def _mean(amounts: Sequence[float | None]) -> float | None:
+    """None where one of them is not known."""
+    return None if None in amounts else math.fsum(amount or 0.0 for amount in amounts) / len(amounts)
 
 
 def _one(program: Callable[..., Any], example: Any, id_: str, metric: Metric, rollout: int) -> Outcome:
@@ -246,6 +272,7 @@ def _one(program: Callable[..., Any], example: Any, id_: str, metric: Metric, ro
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cost_usd=usage.cost_usd,
+        weights_gb=usage.weights_gb,
         latency=seconds + usage.ledger_seconds,
     )
 

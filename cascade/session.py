@@ -181,7 +181,7 @@ def begin(
     spent, by_stage = _all_spent(record, tally)
     meter = Meter(prepared.experiment.budget, before=spent, clock=prepared.clock, note=tally.note)
     salt = f"fresh {record.id}" if record.fresh else ""
-    gateway = Gateway(ledger, meter, prepared.lms.identity, salt=salt, warn=progress.warn, price=prepared.lms.price)
+    gateway = Gateway(ledger, meter, prepared.lms.identity, salt=salt, warn=progress.warn, rates=prepared.lms)
     behind = [other for other in journals(home, prepared.name, progress.warn) if other.folder != journal.folder]
     publisher = Publisher(tracker, journal, progress.warn, behind=behind)
     return Session(prepared, journal, gateway, publisher, progress, tally, by_stage)
