@@ -3,17 +3,9 @@
 Pictures of the pages go to the folder that PICTURES names, else to pytest's own.
 """
 
-import contextlib
 import os
 import re
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +22,6 @@ from cascade.report.tracker import ReportTracker
 from cascade.testing import ScriptedEngine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-PATIENCE = 180.0
-"""Seconds in which the server must answer."""
 STAGES = ["0-baseline", "1-labels", "2-demos"]
 
 
@@ -148,42 +138,3 @@ def test_the_report_is_shown_among_the_artifacts(shown: Shown) -> None:
     # The frame is closed to the page around it, but the page made what it shows.
     shown.page.find("Score by stage", "fetch(document.querySelector('iframe')?.src).then(made => made.text())")
     shown.picture("report")
-
-
-@contextmanager
-def server(folder: Path) -> Iterator[str]:
-    """`mlflow server` on the folder's database, with artifacts of its own, on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    environment = {
-        **os.environ,
-        **store.ENVIRONMENT,
-        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{folder / 'mlflow.db'}",
-        "MLFLOW_ARTIFACTS_DESTINATION": str(folder / "artifacts"),
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    }
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
-    try:
-        _wait(process, f"http://127.0.0.1:{port}/health", folder / "server.log")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _wait(process: subprocess.Popen[bytes], health: str, log: Path) -> None:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        with contextlib.suppress(OSError), opener.open(health, timeout=5):
-            return
-        if process.poll() is not None or time.monotonic() > deadline:
-            pytest.fail(f"mlflow server did not answer:\n{log.read_text()[-2000:]}", pytrace=False)
-        time.sleep(0.2)
