@@ -2,15 +2,18 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,9 +30,7 @@ def mlflow_server(folder: Path, backend: str = "") -> Iterator[str]:
     Args:
         backend: URI of its database; default: SQLite in the folder.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = _free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     environment = {
         **os.environ,
@@ -61,3 +62,38 @@ def _wait(process: subprocess.Popen[bytes], health: str, log: Path) -> None:
         if process.poll() is not None or time.monotonic() > deadline:
             pytest.fail(f"mlflow server did not answer:\n{log.read_text()[-2000:]}", pytrace=False)
         time.sleep(0.2)
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """A throwaway PostgreSQL cluster on the loopback interface; the URI of its database."""
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not binaries:
+        pytest.fail("This test needs PostgreSQL. Install it: apt-get install postgresql", pytrace=False)
+    # It refuses to run as root, and its user must reach the folder.
+    user: dict[str, Any] = {"user": "postgres"} if os.geteuid() == 0 else {}
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+    if user:
+        shutil.chown(folder, "postgres")
+    command, port = str(binaries[-1] / "pg_ctl"), _free_port()
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder} -c fsync=off"
+    quiet: dict[str, Any] = {"cwd": folder, "stdout": subprocess.DEVNULL, **user}
+    try:
+        subprocess.run(
+            [str(binaries[-1] / "initdb"), "-D", f"{folder}/data", "-A", "trust", "-U", "mlflow"], check=True, **quiet
+        )
+        subprocess.run(
+            [command, "-D", f"{folder}/data", "-l", f"{folder}/log", "-o", options, "-w", "start"], check=True, **quiet
+        )
+        try:
+            yield f"postgresql://mlflow@127.0.0.1:{port}/postgres"
+        finally:
+            subprocess.run([command, "-D", f"{folder}/data", "-m", "immediate", "stop"], check=True, **quiet)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,11 +1,14 @@
 """Every name that other tools read from MLflow, checked from outside."""
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import mlflow_journals as by_hand
 import pytest
+from servers import mlflow_server, postgres
 
 from cascade.mlflow_store import MlflowTracker, store
 
@@ -48,14 +51,20 @@ STAGE_FILES = {
 TABLE = ["input", "predicted", "score", "expected", "feedback", "id", "error", "tokens", "latency"]
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> tuple[str, Any]:
-    """One store for all tests that only read."""
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+def published(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, empty_store: Path
+) -> Iterator[tuple[str, Any]]:
+    """One store for all tests that only read: a file, and a real server with a database behind it."""
     folder = tmp_path_factory.mktemp("published")
-    uri = f"sqlite:///{shutil.copy(empty_store, folder / 'mlflow.db')}"
-    MlflowTracker(uri).publish(by_hand.completed(folder))
-    with store.reaching(uri, "could not be opened", ""):
-        return uri, store.connect(uri)
+    with contextlib.ExitStack() as stack:
+        if request.param == "sqlite":
+            uri = f"sqlite:///{shutil.copy(empty_store, folder / 'mlflow.db')}"
+        else:
+            uri = stack.enter_context(mlflow_server(folder, stack.enter_context(postgres())))
+        MlflowTracker(uri).publish(by_hand.completed(folder))
+        with store.reaching(uri, "could not be opened", ""):
+            yield uri, store.connect(uri)
 
 
 @pytest.fixture

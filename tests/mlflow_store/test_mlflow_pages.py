@@ -14,6 +14,7 @@ import chromium
 import dspy
 import pytest
 import scripted
+from servers import mlflow_server
 
 from cascade.experiment import Stage
 from cascade.journal import Journal, journals
@@ -53,7 +54,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterat
     (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
     pictures = Path(os.environ.get("PICTURES") or folder / "pictures")
     pictures.mkdir(parents=True, exist_ok=True)
-    with chromium.browser(folder / "profile") as page, server(folder) as url:
+    with chromium.browser(folder / "profile") as page, mlflow_server(folder) as url:
         page.size(1600, 900)
         for labels in (2, 4):
             run(folder, url, labels)
