@@ -15,7 +15,8 @@ LAYERS: list[tuple[str, set[str]]] = [
     ("mlflow_store", {"mlflow_store"}),
     ("report", {"report"}),
     ("running", {"running"}),
-    ("edge", {"production", "cluster", "cli", "__main__"}),
+    ("production", {"production"}),
+    ("edge", {"cluster", "cli", "__main__"}),
 ]  # fmt: skip
 """From the bottom; a module imports its own layer and those before it."""
 RANK = {room: rank for rank, (_, rooms) in enumerate(LAYERS) for room in rooms}

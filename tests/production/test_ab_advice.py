@@ -77,15 +77,15 @@ def test_the_sentence(name: str) -> None:
 
 EXPECTED = {
     "nothing": "Challenger – of 0 against champion – of 0: 0.0 points [-100.0, +100.0] at 95 % confidence: undecided. A difference of 3 points takes about 23,000 outcomes, 23,000 more.",
-    "undecided": "Challenger 75.0 % of 100 against champion 70.0 % of 900: +5.4 points [-11.8, +19.9] at 95 % confidence: undecided. A difference of 3 points takes about 18,000 outcomes, 17,000 more.",
-    "better": "Challenger 85.0 % of 500 against champion 70.0 % of 500: +15.1 points [+7.7, +22.5] at 90 % confidence: better.",
-    "harm": "Challenger 55.0 % of 500 against champion 70.0 % of 500: -15.1 points [-24.5, -5.7] at 95 % confidence: worse. It does harm: it is worse, one-sided at 95 % confidence.",
-    "harm on one side": "Challenger 61.0 % of 500 against champion 70.0 % of 500: -9.1 points [-18.4, +0.2] at 95 % confidence: undecided. It does harm: it is worse, one-sided at 95 % confidence.",
-    "more harm than tolerated": "Challenger 45.0 % of 500 against champion 70.0 % of 500: -25.1 points [-34.3, -15.5] at 95 % confidence: worse. It does harm: it is worse by more than the 5 points tolerated, one-sided at 95 % confidence.",
-    "equivalent": "Challenger 70.0 % of 20,000 against champion 70.0 % of 20,000: 0.0 points [-1.6, +1.6] at 95 % confidence: equivalent.",
-    "other shares": "Challenger 84.9 % of 750 against champion 70.0 % of 500: +15.0 points [+7.9, +21.9] at 95 % confidence: better. 60.0 % of the outcomes are the challenger's where 50.0 % were set: one arm is heard less often or its outcomes are lost, and until it is known why, nothing is promoted or kept.",
-    "would have been seen": "Challenger 72.7 % of 5,000 against champion 70.0 % of 5,000: +2.7 points [-0.3, +5.7] at 95 % confidence: undecided. A difference of 5 points would likely have been seen.",
-    "no margin": "Challenger 70.0 % of 50 against champion 70.0 % of 50: +0.2 points [-33.0, +33.3] at 95 % confidence: undecided. No number of outcomes shows a difference of 0 points.",
+    "undecided": "Challenger 75.0 % of 100 against champion 70.0 % of 900: +5.4 points [-10.8, +18.9] at 95 % confidence: undecided. A difference of 3 points takes about 18,000 outcomes, 17,000 more.",
+    "better": "Challenger 85.0 % of 500 against champion 70.0 % of 500: +15.1 points [+7.6, +22.5] at 90 % confidence: better.",
+    "harm": "Challenger 55.0 % of 500 against champion 70.0 % of 500: -15.1 points [-24.5, -5.6] at 95 % confidence: worse. It does harm: it is worse, one-sided at 95 % confidence.",
+    "harm on one side": "Challenger 61.0 % of 500 against champion 70.0 % of 500: -9.1 points [-18.5, +0.3] at 95 % confidence: undecided. It does harm: it is worse, one-sided at 95 % confidence.",
+    "more harm than tolerated": "Challenger 45.0 % of 500 against champion 70.0 % of 500: -25.1 points [-34.4, -15.4] at 95 % confidence: worse. It does harm: it is worse by more than the 5 points tolerated, one-sided at 95 % confidence.",
+    "equivalent": "Challenger 70.0 % of 20,000 against champion 70.0 % of 20,000: 0.0 points [-1.7, +1.7] at 95 % confidence: equivalent.",
+    "other shares": "Challenger 84.9 % of 750 against champion 70.0 % of 500: +15.0 points [+7.8, +22.0] at 95 % confidence: better. 60.0 % of the outcomes are the challenger's where 50.0 % were set: one arm is heard less often or its outcomes are lost, and until it is known why, nothing is promoted or kept.",
+    "would have been seen": "Challenger 72.7 % of 5,000 against champion 70.0 % of 5,000: +2.7 points [-0.5, +5.9] at 95 % confidence: undecided. A difference of 5 points would likely have been seen.",
+    "no margin": "Challenger 70.0 % of 50 against champion 70.0 % of 50: +0.2 points [-31.1, +31.4] at 95 % confidence: undecided. No number of outcomes shows a difference of 0 points.",
 }
 
 

@@ -1,5 +1,7 @@
 """Who is answered by which arm: the same everywhere and for ever, and as if drawn."""
 
+import doctest
+import importlib
 import subprocess
 import sys
 
@@ -94,3 +96,9 @@ def test_a_share_that_is_none_is_refused(share: float) -> None:
 def test_an_empty_key_is_refused() -> None:
     with pytest.raises(DefinitionError, match="A key of an A/B test is ''"):
         assign("", salt="s", share=0.5)
+
+
+def test_the_examples_of_docstrings_run() -> None:
+    for name in ("assignment", "advice"):
+        found = doctest.testmod(importlib.import_module(f"cascade.production.ab.{name}"))
+        assert (found.failed, found.attempted > 0) == (0, True)

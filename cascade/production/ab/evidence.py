@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
 BETS = tuple(0.95 * 0.5**size for size in range(10))
 """Sizes of the bets, as shares of one that could lose everything."""
-_STAKES = tuple(math.exp(-(((size - 2.5) / 1.5) ** 2) / 2) for size in range(10))
+_STAKES = tuple(math.exp(-((size / 1.5 - 1) ** 2) / 2) for size in range(10))
 STAKES = tuple(stake / math.fsum(_STAKES) for stake in _STAKES)
-"""What is staked on each, most on those that suit differences of some points to some tens."""
+"""What is staked on each, most on those that suit differences of five to fifty points."""
 _Logs = Annotated[tuple[FiniteFloat, ...], Field(min_length=len(BETS), max_length=len(BETS))]
 _DRAWN = 5.0
 """Outcomes by which an arm's expected outcome is drawn to that of both."""
