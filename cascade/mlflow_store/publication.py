@@ -45,8 +45,8 @@ class Publication:
         self.names = names
         # Hashes first: what is written after them, beside this sending, differs from them and is sent next time.
         self.now = digests(journal)
-        self.run = journal.run
-        self.stages = [stage for stage in journal.stages() if stage.folder in self.now]
+        self.run = content.writable(journal.run)
+        self.stages = [content.writable(stage) for stage in journal.stages() if stage.folder in self.now]
         self.notes = _notes(journal, uri)
 
     def send(self) -> None:
@@ -157,7 +157,7 @@ class Publication:
 
     def _send_prompts(self, stage: StageRecord, entry: Entry) -> None:
         """Those of a program that was kept, linked to the run and to its experiment."""
-        state = self.journal.read(f"{stage.folder}/program.json")
+        state = content.writable(self.journal.read(f"{stage.folder}/program.json"))
         if (stage.number and stage.kept != "new") or not isinstance(state, dict):
             return
         tags = {"cascade_run": self.run.id, "cascade_stage": stage.folder, "mlflow_run": entry.id}
@@ -184,7 +184,7 @@ class Publication:
 
     def _send_traces(self, stage: StageRecord, entry: Entry) -> dict[str, str]:
         """Returns where they stand, beside those of the program that the stage started from."""
-        table, noted = self.journal.read(f"{stage.folder}/examples.json"), self._noted(stage)
+        table, noted = content.writable(self.journal.read(f"{stage.folder}/examples.json")), self._noted(stage)
         examples = traces.answered(entry.id, stage, table, noted.get("model_id", ""))
         if noted.get("traces", "") != (digest := traces.digest(examples)):
             traces.send(self.uri, self.experiment, entry.id, examples, f"experiments/{self.run.experiment}.py")
