@@ -74,15 +74,30 @@ class Usage:
         self.output_tokens = 0
         self.cost_usd: float | None = 0.0
         self.ledger_seconds = 0.0
+        self.cut = 0
 
-    def add(self, input_tokens: int, output_tokens: int, cost_usd: float | None, ledger_seconds: float) -> None:
-        """Count one call; `ledger_seconds` is how long it took when a model answered it, 0 if one just did."""
+    def add(
+        self,
+        input_tokens: int,
+        output_tokens: int,
+        cost_usd: float | None,
+        ledger_seconds: float,
+        *,
+        cut: bool = False,
+    ) -> None:
+        """Count one call.
+
+        Args:
+            ledger_seconds: how long it took when a model answered it, 0 if one just did.
+            cut: its answer was cut off at `max_tokens`.
+        """
         with self._lock:
             self.calls += 1
             self.input_tokens += input_tokens
             self.output_tokens += output_tokens
             self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
             self.ledger_seconds += ledger_seconds
+            self.cut += cut
 
 
 USAGE: ContextVar[Usage | None] = ContextVar("cascade_usage", default=None)
