@@ -40,6 +40,7 @@ class Outcome:
         latency: seconds; a call answered from the ledger counts with the time it took when it was paid.
         draws: score of each answer, where more than one was asked for; all else is then the mean over the answers,
             calls and tokens rounded up, but for text, which is the first answer's.
+        cut: LM answers that were cut off at `max_tokens`, of all draws.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Outcome:
     cost_usd: float | None = 0.0
     latency: float = 0.0
     draws: tuple[float, ...] = ()
+    cut: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,11 @@ class Evaluation:
     def failures(self) -> int:
         """How many examples failed."""
         return sum(bool(outcome.error) for outcome in self.outcomes)
+
+    @property
+    def cut(self) -> int:
+        """LM answers that were cut off at `max_tokens`."""
+        return sum(outcome.cut for outcome in self.outcomes)
 
     @property
     def tokens(self) -> float:
@@ -212,6 +219,7 @@ def _averaged(draws: Sequence[Outcome]) -> Outcome:
         cost_usd=None if None in costs else math.fsum(cost or 0.0 for cost in costs) / n,
         latency=math.fsum(draw.latency for draw in draws) / n,
         draws=tuple(draw.score for draw in draws),
+        cut=sum(draw.cut for draw in draws),
     )
 
 
@@ -247,6 +255,7 @@ def _one(program: Callable[..., Any], example: Any, id_: str, metric: Metric, ro
         output_tokens=usage.output_tokens,
         cost_usd=usage.cost_usd,
         latency=seconds + usage.ledger_seconds,
+        cut=usage.cut,
     )
 
 

@@ -101,6 +101,9 @@ class Session:
         if broken := next((outcome for outcome in done.outcomes if outcome.error), None):
             count = f"{done.failures} of {len(split)} examples of {split.name!r} failed and score 0"
             self.progress.tell(f"{name}: {count}. The first, {broken.id!r}: {broken.error[:200]}")
+        if done.cut:
+            count = f"{done.cut} answer{'s were' if done.cut > 1 else ' was'} cut off at max_tokens on {split.name!r}"
+            self.progress.tell(f"{name}: {count}. Give the LM more in settings, or ask for less.")
         self.calls_a_run = max(self.calls_a_run, most_calls(done, self.prepared.program))
         took = (self.meter.clock() - started) / experiment.repeats
         self.per_example = self.per_example.most(rate(done, took, lms.threads))
