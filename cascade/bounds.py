@@ -96,12 +96,12 @@ def most_calls(evaluation: Evaluation, program: Any) -> int:
 
 def given(stage: Stage, prepared: Prepared) -> Given:
     """What the stage's optimizer works on, as `cascade.stage` supplies it."""
-    lms, train = prepared.lms, prepared.data.train
-    teacher = lms.own_teacher
+    train, teacher = prepared.data.train, prepared.lms.own_teacher
+    fields = frozenset(train.rows[0])  # which all rows have, or they were refused
     if "valset" in parameters(stage.optimizer)[1] and "valset" not in stage.options:
         learn, validate = carve(train, prepared.settings.seed)
-        return Given(prepared.program, len(learn), len(validate), teacher)
-    return Given(prepared.program, len(train), None, teacher)
+        return Given(prepared.program, len(learn), len(validate), teacher, fields)
+    return Given(prepared.program, len(train), None, teacher, fields)
 
 
 def answers_a_call(prepared: Prepared) -> int:

@@ -13,12 +13,14 @@ from typing import Any
 import dspy
 
 from cascade.dataset import Split
+from cascade.errors import SettingsError
 from cascade.experiment import Stage
 from cascade.lm.lms import LMs
 from cascade.metrics import Metric, for_optimizer
 from cascade.optimizers import BootstrapFinetune, Ensemble, InferRules
 from cascade.options import parameters
 from cascade.program import snapshot, thawed
+from cascade.settings import LMSpec
 
 VALIDATION_SHARE = 0.3
 """Of train, carved out for optimizers that take a validation set."""
@@ -121,7 +123,7 @@ def supplies_for(stage: Stage, incumbent: Any, workshop: Workshop) -> dict[str, 
         "trainset": workshop.train.examples(),
     }
     if embedder := lms.settings.lm.get("embedder"):
-        supplies["embedder"] = embedder.model
+        supplies["embedder"] = _plain_model(embedder)
     wanted = parameters(stage.optimizer)[1]
     if "programs" in wanted:
         supplies["programs"] = [_lent(program) for program in workshop.earlier if _differ(program, incumbent)]
@@ -133,6 +135,18 @@ def supplies_for(stage: Stage, incumbent: Any, workshop: Workshop) -> dict[str, 
             teacher.set_lm(lms["teacher"])
         supplies["teacher"] = _keeping_lms(teacher)
     return supplies
+
+
+def _plain_model(embedder: LMSpec) -> str:
+    """The embedder's model string, which is all that a program's state can name; raises `SettingsError` for more."""
+    if embedder.options:
+        option = next(iter(embedder.options))
+        raise SettingsError(
+            f"[tool.cascade.lm] embedder has {option} = {embedder.options[option]!r}, which a saved program cannot "
+            "hold: texts would go where the provider's client sends them. Write the model string alone, and give an "
+            "address by its variable, such as OPENAI_BASE_URL."
+        )
+    return embedder.model
 
 
 def student_of(stage: Stage, incumbent: Any, workshop: Workshop) -> Any:

@@ -10,7 +10,9 @@ from typing import Any
 
 import dspy
 
-_MEMBER = re.compile(r"members\[\d+\]\.")
+_MEMBER = re.compile(r"members\[\d+\](\.|$)")
+_ITSELF = "self"
+"""How DSPy calls the parameter of a program that is one predictor."""
 
 
 class Vote(dspy.Module):  # type: ignore[misc]
@@ -47,8 +49,8 @@ def built(factory: Callable[[], Any], state: Mapping[str, Any]) -> Any:
         return program
     members: dict[str, dict[str, Any]] = {}
     for name, one in state.items():
-        member, _, rest = name.partition("].")
-        members.setdefault(member, {})[rest] = one
+        member, _, rest = name.partition("]")
+        members.setdefault(member, {})[rest.removeprefix(".") or _ITSELF] = one
     return Vote([built(factory, members[member]) for member in sorted(members, key=lambda one: (len(one), one))])
 
 

@@ -12,63 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from cascade.dataset import Split
 from cascade.errors import CascadeError, EvaluationFailed, MetricError
 from cascade.metrics import Metric
+from cascade.outcome import Outcome, averaged, known_mean
 from cascade.redaction import told
 from cascade.spending import ROLLOUT, USAGE, Spent, Usage, mean
 
 FAILURE_CAP = 0.5
 """Share of examples that may fail for another reason than an answer in the wrong format."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One example: what came out, what it was worth, what it cost to serve.
-
-    Args:
-        id: of the example.
-        predicted: output fields by name.
-        score: from 0 to 1.
-        error: the failure in one line, or "".
-        unparseable: the failure was an answer in the wrong format.
-        calls, input_tokens, output_tokens: the program's LM calls and their tokens, cached or not.
-        cost_usd: to serve it; None when a price is not known.
-        weights_gb: its tokens, each counted as the gigabytes of its model's weights; None where an LM is not embedded.
-        latency: seconds to serve it; a call answered from the ledger counts with the time it took when it was paid.
-        judge: what the metric took in the same way: it is paid for and not served.
-        draws: score of each answer, where more than one was asked for; all else is then the mean over the answers,
-            calls and tokens rounded up, but for text, which is the first answer's.
-    """
-
-    id: str
-    predicted: dict[str, Any] = field(default_factory=dict)
-    score: float = 0.0
-    feedback: str = ""
-    parts: dict[str, float] = field(default_factory=dict)
-    error: str = ""
-    unparseable: bool = False
-    calls: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_usd: float | None = 0.0
-    weights_gb: float | None = None
-    latency: float = 0.0
-    judge: Spent = field(default_factory=Spent)
-    draws: tuple[float, ...] = ()
-
-    @property
-    def served(self) -> Spent:
-        """What the program took."""
-        return Spent(self.calls, 0, self.input_tokens, self.output_tokens, self.cost_usd, self.latency)
-
-    @property
-    def taken(self) -> Spent:
-        """What program and metric took."""
-        return self.served + self.judge
 
 
 @dataclass(frozen=True)
@@ -106,6 +61,11 @@ class Evaluation:
         return sum(bool(outcome.error) for outcome in self.outcomes)
 
     @property
+    def cut(self) -> int:
+        """LM answers that were cut off at `max_tokens`."""
+        return sum(outcome.cut for outcome in self.outcomes)
+
+    @property
     def tokens(self) -> float:
         """Tokens that one example takes, in and out, whether a model or the ledger answered."""
         return sum(outcome.input_tokens + outcome.output_tokens for outcome in self.outcomes) / len(self.outcomes)
@@ -118,7 +78,7 @@ class Evaluation:
     @property
     def weights_gb(self) -> float | None:
         """What one example takes of embedded models: gigabytes of weights by tokens that pass them; None for others."""
-        return _mean([outcome.weights_gb for outcome in self.outcomes])
+        return known_mean([outcome.weights_gb for outcome in self.outcomes])
 
     def serving(self) -> dict[str, float]:
         """What answering one example takes, as plain values; what is not known is not there."""
@@ -197,7 +157,7 @@ def evaluate(
             if outcome.error:
                 _refuse_if_hopeless(list(answered.values()), allowed, split)
     draws = ([answered[n, rollout] for rollout in range(repeats)] for n in range(len(split)))
-    return Evaluation(split, tuple(map(_averaged, draws)))
+    return Evaluation(split, tuple(map(averaged, draws)))
 
 
 @contextmanager
@@ -210,33 +170,6 @@ def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
         raise
     finally:
         pool.shutdown(wait=wait, cancel_futures=True)
-
-
-def _averaged(draws: Sequence[Outcome]) -> Outcome:
-    first, n = draws[0], len(draws)
-    if n == 1:
-        return first
-    served, failed = mean([draw.served for draw in draws]), [draw for draw in draws if draw.error]
-    return replace(
-        first,
-        score=math.fsum(draw.score for draw in draws) / n,
-        parts={name: math.fsum(draw.parts.get(name, 0.0) for draw in draws) / n for name in first.parts},
-        error=f"{len(failed)} of {n} answers: {failed[0].error}" if failed else "",
-        unparseable=bool(failed) and all(draw.unparseable for draw in failed),
-        calls=served.lm_calls,
-        input_tokens=served.input_tokens,
-        output_tokens=served.output_tokens,
-        cost_usd=served.cost_usd,
-        weights_gb=_mean([draw.weights_gb for draw in draws]),
-        latency=served.seconds,
-        judge=mean([draw.judge for draw in draws]),
-        draws=tuple(draw.score for draw in draws),
-    )
-
-
-def _mean(amounts: Sequence[float | None]) -> float | None:
-    """None where one of them is not known."""
-    return None if None in amounts else math.fsum(amount or 0.0 for amount in amounts) / len(amounts)
 
 
 def _one(program: Callable[..., Any], example: Any, id_: str, metric: Metric, rollout: int) -> Outcome:
@@ -272,6 +205,7 @@ def _one(program: Callable[..., Any], example: Any, id_: str, metric: Metric, ro
         weights_gb=usage.weights_gb,
         latency=served.seconds,
         judge=judging.spent(ended - answered if answered > started else 0.0),
+        cut=usage.cut,
     )
 
 

@@ -1,6 +1,7 @@
 """Shows a journal to a tracker beside the run, so that a slow store costs the run no time.
 
-Invariant: one publication at a time; what the tracker refuses is a warning, and is sent with the next one.
+Invariant: one publication at a time; what the tracker refuses is a warning, and is sent with the next one. A run that a
+store refuses keeps back no other.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,6 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from cascade.errors import CascadeError, TrackingError
 from cascade.journal import Journal, Tracker
+
+REFUSALS = 3
+"""Earlier runs that a store may refuse at one publication before it is taken to be down."""
 
 
 class Publisher:
@@ -42,9 +46,13 @@ class Publisher:
         self._thread.shutdown(wait=wait, cancel_futures=not wait)
 
     def _send(self, tracker: Tracker) -> None:
+        refused: list[Journal] = []
         if self._told(lambda: tracker.publish(self._journal)):
-            while self._behind and self._told(lambda: tracker.catch_up([self._behind[0]])):
-                self._behind.pop(0)
+            while self._behind and len(refused) < REFUSALS:
+                journal = self._behind.pop(0)
+                if not self._told(lambda: tracker.catch_up([journal])):  # noqa: B023 - called at once
+                    refused.append(journal)
+        self._behind += refused
 
     def _told(self, send: Callable[[], object]) -> bool:
         """Whether the tracker could be reached; what it refuses is said, once."""

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cascade.errors import ExperimentError
-from cascade.evaluation import Evaluation, Outcome
+from cascade.evaluation import Evaluation
 from cascade.experiment import Budget
+from cascade.outcome import Outcome
 from cascade.spending import Spent, mean
 
 EARLY = 5

@@ -21,12 +21,13 @@ from cascade.building import Workshop
 from cascade.check import Prepared
 from cascade.dataset import Split
 from cascade.errors import CascadeError
-from cascade.evaluation import Evaluation, Outcome, evaluate
+from cascade.evaluation import Evaluation, evaluate
 from cascade.experiment import NO_LEVER, Stage
 from cascade.journal import Journal, RunRecord, Tracker, journals, unfinished, written
 from cascade.lm.gateway import Gateway
 from cascade.lm.ledger import Keeping, Ledger
 from cascade.lm.meter import Meter
+from cascade.outcome import Outcome
 from cascade.progress import Progress
 from cascade.publishing import Publisher
 from cascade.reserve import Rate, rate, shortage
@@ -105,6 +106,9 @@ class Session:
         if broken := next((outcome for outcome in done.outcomes if outcome.error), None):
             count = f"{done.failures} of {len(split)} examples of {split.name!r} failed and score 0"
             self.progress.tell(f"{name}: {count}. The first, {broken.id!r}: {broken.error[:200]}")
+        if done.cut:
+            count = f"{done.cut} answer{'s were' if done.cut > 1 else ' was'} cut off at max_tokens on {split.name!r}"
+            self.progress.tell(f"{name}: {count}. Give the LM more in settings, or ask for less.")
         self.calls_a_run = max(self.calls_a_run, most_calls(done, self.prepared.program))
         took = (self.meter.clock() - started) / experiment.repeats
         self.per_example = self.per_example.most(rate(done, took, lms.threads))

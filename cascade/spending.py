@@ -162,6 +162,7 @@ class Usage:
         self.cost_usd: float | None = 0.0
         self.weights_gb: float | None = 0.0
         self.ledger_seconds = 0.0
+        self.cut = 0
 
     def add(
         self,
@@ -171,12 +172,14 @@ class Usage:
         *,
         weights_gb: float | None = None,
         ledger_seconds: float = 0.0,
+        cut: bool = False,
     ) -> None:
         """Count one call.
 
         Args:
             weights_gb: its tokens times the size of the weights that they pass; None where that is not known.
             ledger_seconds: how long it took when a model answered it, 0 if one just did.
+            cut: its answer was cut off at `max_tokens`.
         """
         with self._lock:
             self.calls += 1
@@ -185,6 +188,7 @@ class Usage:
             self.cost_usd = _sum(self.cost_usd, cost_usd)
             self.weights_gb = _sum(self.weights_gb, weights_gb)
             self.ledger_seconds += ledger_seconds
+            self.cut += cut
 
     def spent(self, seconds: float) -> Spent:
         """The same as a value; `seconds` passed meanwhile, to which what the ledger saved is added."""

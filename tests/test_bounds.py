@@ -11,11 +11,12 @@ from dspy.teleprompt.teleprompt import Teleprompter
 
 from cascade.bounds import Bound, Calls, given, most_calls, of_judging, of_stage
 from cascade.check import Prepared
-from cascade.evaluation import Evaluation, Outcome
+from cascade.evaluation import Evaluation
 from cascade.experiment import Headroom, Stage
 from cascade.journal import Journal
 from cascade.optimizers import BootstrapFinetune
 from cascade.optimizers.work import Given, Work
+from cascade.outcome import Outcome
 from cascade.progress import Silent
 from cascade.settings import EMBEDDED, LMSpec
 from cascade.testing import ScriptedEngine

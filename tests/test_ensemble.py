@@ -73,6 +73,19 @@ def test_a_vote_comes_back_from_its_state() -> None:
     assert again.members[1].ask.demos == [{"question": "q", "answer": "a"}]
 
 
+def test_a_vote_of_programs_of_one_predictor_comes_back() -> None:
+    def factory() -> Any:
+        return dspy.Predict("question -> answer")
+
+    one, other = factory(), factory()
+    one.signature = one.signature.with_instructions("First.")
+    taken = snapshot(Vote([one, Vote([other, factory()])]))
+    again = restore(factory, taken, lambda model: None)
+    assert snapshot(again).digest == taken.digest
+    assert (again.members[0].signature.instructions, type(again.members[1])) == ("First.", Vote)
+    assert isinstance(built(factory, snapshot(factory()).state), dspy.Predict)
+
+
 def test_what_is_no_vote_is_what_the_factory_makes() -> None:
     assert isinstance(built(scripted.Asks, snapshot(scripted.Asks()).state), scripted.Asks)
     assert isinstance(built(Members, snapshot(Members()).state), Members)

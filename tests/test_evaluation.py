@@ -13,12 +13,13 @@ import scripted
 from cascade.costs import serving
 from cascade.dataset import Split
 from cascade.errors import BudgetSpent, EvaluationFailed, LedgerError, MetricError
-from cascade.evaluation import Evaluation, Outcome, evaluate
+from cascade.evaluation import Evaluation, evaluate
 from cascade.experiment import Budget
 from cascade.lm.gateway import Gateway, installed
 from cascade.lm.ledger import Ledger
 from cascade.lm.meter import Meter
 from cascade.metrics import Score, metric
+from cascade.outcome import Outcome
 from cascade.testing import ScriptedEngine, ScriptedLMs
 
 

@@ -2,16 +2,18 @@
 
 import asyncio
 import copy
+import datetime
 import json
 from pathlib import Path
 from typing import Any
 
 import dspy
+import pydantic
 import pytest
 import scripted
 
 from cascade.errors import ExperimentError
-from cascade.nearest import BM25, Index, NearestPredict, as_shown, embed, give, revive
+from cascade.nearest import BM25, Index, NearestPredict, as_shown, as_stored, embed, give, revive
 from cascade.program import Snapshot, prompts, restore, snapshot, thawed
 from cascade.testing import AsyncScriptedEngine, ScriptedEngine
 
@@ -52,6 +54,35 @@ def test_a_row_never_sees_itself() -> None:
     for row in ROWS:
         assert row not in index(k=5).nearest({"question": row["question"]})
         assert len(index(k=5).nearest({"question": row["question"]})) == 4
+
+
+class Place(pydantic.BaseModel):
+    name: str
+    floor: int = 1
+
+
+TYPED = (
+    Place(name="attic"),
+    [Place(name="attic")],
+    {"at": Place(name="attic")},
+    ("attic", 2),
+    datetime.date(2026, 1, 2),
+)
+
+
+@pytest.mark.parametrize("value", TYPED, ids=repr)
+def test_a_row_of_any_type_never_sees_itself(value: Any) -> None:
+    """A label that stands in its own question's prompt is copied, and the score is a lie."""
+    rows = [{"place": as_stored(one), "answer": "x"} for one in (value, Place(name="cellar"), Place(name="roof"))]
+    found = index(rows=tuple(json.loads(json.dumps(rows))), inputs=("place",), k=3)
+    assert found.nearest({"place": value}) == rows[1:]
+
+
+def test_values_of_any_type_are_compared_as_rows_are() -> None:
+    rows = [{"place": as_stored(Place(name=name)), "answer": name} for name in ("attic", "cellar", "roof")]
+    found = index(rows=tuple(rows), inputs=("place",), k=1)
+    (nearest,) = found.nearest({"place": Place(name="cellar", floor=2)})
+    assert nearest["answer"] == "cellar"
 
 
 def test_fewer_rows_than_k_are_all_shown() -> None:

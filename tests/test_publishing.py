@@ -48,6 +48,19 @@ def test_a_damaged_run_keeps_back_no_other() -> None:
     assert store.sent == ["now", "a", "c"]
 
 
+def test_a_run_that_the_store_refuses_keeps_back_no_other_and_is_tried_again() -> None:
+    store = Store(lambda name: TrackingError(f"{name}: value too long") if name == "a" else None)
+    assert close(store, "c", "b", "a") == ["a: value too long"]
+    assert store.sent == ["now", "b", "c"]
+
+
+def test_a_store_that_goes_down_is_not_asked_for_every_earlier_run() -> None:
+    asked: list[str] = []
+    store = Store(lambda name: None if name == "now" else asked.append(name) or TrackingError("down"))
+    assert close(store, *"fedcba") == ["down"]
+    assert asked == ["a", "b", "c"]
+
+
 def test_a_store_that_is_down_is_asked_once() -> None:
     asked: list[str] = []
     store = Store(lambda name: asked.append(name) or TrackingError("down"))

@@ -4,8 +4,9 @@ import pytest
 import scripted
 
 from cascade.errors import ExperimentError
-from cascade.evaluation import Evaluation, Outcome
+from cascade.evaluation import Evaluation
 from cascade.experiment import Budget
+from cascade.outcome import Outcome
 from cascade.reserve import Early, Rate, rate, shortage
 from cascade.spending import Spent
 

@@ -40,6 +40,10 @@ class _Answer(dspy.Prediction):  # type: ignore[misc]
         self._vain = vain
         super().__init__(**fields)
 
+    def copy(self, **changes: Any) -> dspy.Prediction:
+        """A plain prediction: who copies it reads what is there."""
+        return dspy.Prediction(**{**dict(self.items()), **changes})
+
     def __getattr__(self, key: str) -> Any:
         if not key.startswith("_"):
             self._look_for(key)

@@ -69,6 +69,13 @@ def to_dspy(answer: Answer, *, lm: bool) -> Any:
         return None
 
 
+def cut_off(answer: Answer) -> bool:
+    """Whether the model was stopped by `max_tokens` before it was done."""
+    record = answer.record if isinstance(answer.record, dict) else {}
+    said = [*(record.get("responses") or ()), *(record.get("choices") or ())]
+    return any(isinstance(one, dict) and one.get("finish_reason") == "length" for one in said)
+
+
 def usable(answer: Answer) -> bool:
     """Whether DSPy could be given it."""
     return to_dspy(answer, lm=answer.kind != "json") is not None

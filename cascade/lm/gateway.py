@@ -9,6 +9,7 @@ first.
 """
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ import orjson
 from dspy.clients.cache import Cache, _transform_value
 
 from cascade.errors import Interrupted, LedgerError
-from cascade.lm.answers import Answer, from_dspy, to_dspy
+from cascade.lm.answers import Answer, cut_off, from_dspy, to_dspy
 from cascade.lm.call import ANSWERED, CALL, Call, Callbacks, Door, Witness
 from cascade.lm.ledger import Ledger
 from cascade.lm.meter import Meter
@@ -199,6 +200,7 @@ class Gateway(Cache):  # type: ignore[misc]
                 answer.cost_usd,
                 weights_gb=None if size is None else size * (answer.input_tokens + answer.output_tokens),
                 ledger_seconds=ledger_seconds,
+                cut=cut_off(answer),
             )
 
     def _abandon(self, call: Call) -> None:
@@ -216,20 +218,28 @@ class Gateway(Cache):  # type: ignore[misc]
 @contextmanager
 def installed(gateway: Gateway) -> Iterator[Gateway]:
     """Seat `gateway` as DSPy's cache; on leaving, the one before sits there again."""
-    before, gateway.door = dspy.cache, Door()
+    # Where nobody has looked yet there is none, and looking at `dspy.cache` would make one in the user's home.
+    before, gateway.door = vars(dspy).get("cache"), Door()
     dspy.cache, gateway.seated = gateway, True
     # Looking for a name that is not there costs DSPy an exception, so names that every call asks for are there.
     context: dict[str, Any] = {"cascade_hold": None, ROLLOUT: 0, USAGE: None, JUDGING: False}
     context["callbacks"] = Callbacks(dspy.settings.callbacks, gateway.door)
     if not dspy.settings.track_usage:  # else DSPy would track nothing for who asked for it
         context["usage_tracker"] = Witness(dspy.settings.usage_tracker, gateway.went_past)
+    logger = logging.getLogger("dspy.clients.lm")
+    logger.addFilter(_is_news)
     try:
         with dspy.context(**context):
             yield gateway
     finally:
+        logger.removeFilter(_is_news)
         gateway.door.close(0.0 if gateway.meter.abandoned else 10.0)
         gateway.meter.drain(10.0)
-        dspy.cache, gateway.seated = before, False
+        gateway.seated = False
+        if before is None:
+            del dspy.cache
+        else:
+            dspy.cache = before
 
 
 def _canonical(shown: dict[str, Any]) -> bytes:
@@ -259,3 +269,8 @@ def _is_awaited(request: dict[str, Any]) -> bool:
 def _asker(request: dict[str, Any]) -> str:
     """The function of DSPy that asks its cache."""
     return str(request.get("_fn_identifier", ""))
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """DSPy logs each answer that is cut off; those of an evaluation are counted, and told of once."""
+    return not dspy.settings.get(USAGE) or not str(record.msg).startswith("LM response was truncated")

@@ -17,13 +17,14 @@ from dspy.utils.exceptions import is_retryable_lm_error
 
 from cascade.lm.gateway import Gateway
 from cascade.lm.pace import Pace
+from cascade.lm.unpickled import UnpickledLM
 
 LONGEST = 60.0
 """Seconds that a call rests at most, whatever `Retry-After` says."""
 _GLANCE = 0.2
 
 
-class RemoteLM(dspy.LM):  # type: ignore[misc]
+class RemoteLM(UnpickledLM):
     """An LM over HTTP.
 
     Args:
@@ -73,8 +74,7 @@ class RemoteLM(dspy.LM):  # type: ignore[misc]
 
     def dump_state(self) -> dict[str, Any]:
         """What makes a plain `dspy.LM` of as many retries."""
-        plain = f"{dspy.LM.__module__}.{dspy.LM.__qualname__}"
-        return {**super().dump_state(), "_dspy_lm_class": plain, "num_retries": self.retries}
+        return {**super().dump_state(), "num_retries": self.retries}
 
     def _again(self, error: Exception, attempt: int) -> bool:
         return attempt < self.retries and is_retryable_lm_error(error) and dspy.settings.send_stream is None
@@ -87,5 +87,6 @@ def rest(error: Exception, attempt: int) -> float:
 
 
 def _check() -> None:
-    if isinstance(dspy.cache, Gateway):
-        dspy.cache.meter.check()
+    gateway = vars(dspy).get("cache")  # where there is none, `dspy.cache` would make one on disk
+    if isinstance(gateway, Gateway):
+        gateway.meter.check()

@@ -7,6 +7,7 @@ import math
 import re
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from cascade.journal import RunRecord, StageRecord
@@ -20,6 +21,25 @@ _TOTALS = (
     "judge_cost_usd",
 )  # fmt: skip
 _TAG_LIMIT, _PARAM_LIMIT = 5000, 6000
+_REFUSED = re.compile("[\x00\ud800-\udfff]")
+_NO_PARAM = re.compile(r"[^A-Za-z0-9_\-. :/]")
+
+
+def writable(value: Any) -> Any:
+    r"""A value without what a database refuses: NUL and half a character, either of which a model may say.
+
+    >>> writable({"answer": ["a\x00b", "\ud83d"]})
+    {'answer': ['a\\u0000b', '\\ud83d']}
+    """
+    if isinstance(value, str):
+        return _REFUSED.sub(lambda match: f"\\u{ord(match.group()):04x}", value)
+    if isinstance(value, Mapping):
+        return {writable(name): writable(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(writable, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{one.name: writable(getattr(value, one.name)) for one in fields(value)})
+    return value
 
 
 def run_name(run: RunRecord) -> str:
@@ -75,8 +95,8 @@ def stage_tags(run: RunRecord, stage: StageRecord, *, traces: str = "", incumben
 
 
 def params(values: Mapping[str, Any]) -> dict[str, str]:
-    """Params as MLflow takes them: text, cut."""
-    return _cut({name: str(value) for name, value in values.items()}, _PARAM_LIMIT)
+    """Params as MLflow takes them: text, cut, under names of letters, digits and a few signs."""
+    return _cut({_NO_PARAM.sub("_", name): str(value) for name, value in values.items()}, _PARAM_LIMIT)
 
 
 def run_metrics(run: RunRecord) -> dict[str, float]:

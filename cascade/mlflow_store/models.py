@@ -17,6 +17,7 @@ from typing import Any
 
 from cascade.errors import ExperimentError
 from cascade.journal import Journal, RunRecord, StageRecord
+from cascade.mlflow_store.content import params
 from cascade.sources import siblings
 
 CONFIG, STATE = "config.json", "state.json"
@@ -108,7 +109,7 @@ def log(client: Any, experiment_id: str, run_id: str, package: Package, note: st
             name="".join("_" if character in "/:.%\"'" else character for character in package.name),
             source_run_id=run_id,
             tags={"cascade.stage": package.name, PROGRAM_TAG: package.digest, "mlflow.note.content": note},
-            params=dict(package.params),
+            params=params(package.params),
             model_type="dspy.Module",
         )
     if str(model.status) != "READY":

@@ -3,6 +3,7 @@
 Invariant: one text is one version. A prompt that an earlier run had already found is linked to, not written again.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -89,4 +90,8 @@ def _has_instructions(state: Any) -> bool:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    """At most `_LONGEST` characters; the hash of the whole tells two texts apart that begin alike."""
+    if len(text) <= _LONGEST:
+        return text
+    end = f"…\n\n({len(text):,} characters in all, SHA-256 {hashlib.sha256(text.encode()).hexdigest()[:12]})"
+    return text[: _LONGEST - len(end)] + end

@@ -7,7 +7,7 @@ by tag before it is made. A run's terminal status is the last thing sent.
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,8 @@ class Publication:
         self.names = names
         # Hashes first: what is written after them, beside this sending, differs from them and is sent next time.
         self.now = digests(journal)
-        self.run = journal.run
-        self.stages = [stage for stage in journal.stages() if stage.folder in self.now]
+        self.run = content.writable(journal.run)
+        self.stages = [content.writable(stage) for stage in journal.stages() if stage.folder in self.now]
         self.notes = _notes(journal, uri)
 
     def send(self) -> None:
@@ -114,7 +114,7 @@ class Publication:
 
     def _aim(self, folder: str) -> dict[str, str]:
         """What the gate must know of a stage that aimed at cheaper."""
-        params = next((stage.params for stage in self.stages if stage.folder == folder), {})
+        params: Mapping[str, str] = next((stage.params for stage in self.stages if stage.folder == folder), {})
         return {name: params[name] for name in ("aim", "margin") if name in params}
 
     def _send_stage(self, stage: StageRecord, parent: str) -> None:
@@ -162,7 +162,7 @@ class Publication:
 
     def _send_prompts(self, stage: StageRecord, entry: Entry) -> None:
         """Those of a program that was kept, linked to the run and to its experiment."""
-        state = self.journal.read(f"{stage.folder}/program.json")
+        state = content.writable(self.journal.read(f"{stage.folder}/program.json"))
         if (stage.number and stage.kept != "new") or not isinstance(state, dict):
             return
         tags = {"cascade_run": self.run.id, "cascade_stage": stage.folder, "mlflow_run": entry.id}
@@ -189,7 +189,7 @@ class Publication:
 
     def _send_traces(self, stage: StageRecord, entry: Entry) -> dict[str, str]:
         """Returns where they stand, beside those of the program that the stage started from."""
-        table, noted = self.journal.read(f"{stage.folder}/examples.json"), self._noted(stage)
+        table, noted = content.writable(self.journal.read(f"{stage.folder}/examples.json")), self._noted(stage)
         examples = traces.answered(entry.id, stage, table, noted.get("model_id", ""))
         if noted.get("traces", "") != (digest := traces.digest(examples)):
             traces.send(self.uri, self.experiment, entry.id, examples, f"experiments/{self.run.experiment}.py")

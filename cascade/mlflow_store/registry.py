@@ -12,6 +12,7 @@ from cascade.journal import RunRecord
 CHALLENGER = "challenger"
 REJECTED = "rejected"
 """Tag of a version that was rolled back."""
+_DESCRIPTION = 5000
 _PROPOSED = "cascade.proposed"
 """Tag of a version that had its turn as challenger; sending a journal again must not give it another."""
 
@@ -67,7 +68,7 @@ def _create(client: Any, name: str, run: RunRecord, best: dict[str, Any], tags: 
         source,
         best["run_id"],
         tags=tags,
-        description=run.summary or f"`{run.best_stage}` of run {run.id}",
+        description=run.summary[:_DESCRIPTION] or f"`{run.best_stage}` of run {run.id}",
         model_id=best["model_id"],
     )
 

@@ -16,6 +16,8 @@ from cascade.journal import StageRecord
 MOST = 50
 """Traces of one stage: enough to read, and so few that a run does not notice them being written."""
 _PREVIEW = 1000
+_CLIENT_ID, _NAME = 50, 250
+"""Characters that a database takes of an example's id as the request's, and that a page shows of it as a name."""
 _NEVER = "unchanged"
 """Verdict of a stage whose program is the incumbent; its traces would be the incumbent's."""
 
@@ -143,13 +145,13 @@ def _info(experiment_id: str, example: Answered, source: str) -> Any:
         state=TraceState.ERROR if example.error else TraceState.OK,
         request_preview=_text(example.input),
         response_preview=_text(example.predicted),
-        client_request_id=example.id,
+        client_request_id=_name(example.id, _CLIENT_ID),
         trace_metadata={
             "mlflow.sourceRun": example.run_id,
             "mlflow.trace_schema.version": "3",
             **({"mlflow.modelId": example.model_id} if example.model_id else {}),
         },
-        tags={"mlflow.traceName": example.id, "cascade.example": example.id},
+        tags={"mlflow.traceName": _name(example.id, _NAME), "cascade.example": _text(example.id)},
         assessments=assessments,
     )
 
@@ -177,6 +179,12 @@ def _span(trace_id: str, example: Answered) -> Any:
             "attributes": {name: json.dumps(value, default=str) for name, value in attributes.items()},
         }
     )
+
+
+def _name(id_: str, longest: int) -> str:
+    """An id; of a long one the beginning and a hash, so that two never become one."""
+    digest = hashlib.sha256(id_.encode()).hexdigest()[:8]
+    return id_ if len(id_) <= longest else f"{id_[: longest - 9]}-{digest}"
 
 
 def _text(value: Any) -> str:

@@ -46,6 +46,7 @@ def _said(options: Options, given: Given) -> Given:
         train=given.train if train is None else len(train),
         val=given.val if val is ... else len(val or ()),
         teacher=given.teacher and "teacher" not in options,
+        fields=given.fields if train is None else frozenset(),
     )
 
 

@@ -5,17 +5,16 @@ interface, calls no LM to find demos, and what it makes is loaded like any other
 on rows that are shown.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
 
 import dspy
-from dspy.predict.predict import serialize_object
 from dspy.teleprompt.teleprompt import Teleprompter
 
 from cascade.errors import ExperimentError, StageFailed
-from cascade.nearest import ORDERS, Index, NearestPredict, Order, embed, give, text_of
+from cascade.nearest import ORDERS, Index, NearestPredict, Order, as_stored, embed, give, text_of
 from cascade.optimizers.work import Given, Work
 
 Rows = list[dict[str, Any]]
@@ -79,7 +78,10 @@ class NearestDemos(Teleprompter):  # type: ignore[misc]
         """Runs on the validation part, and one of each training example where labels do not fit."""
         tries = len(_ks(options["k"])) + len(_orders(options["order"])) - 1
         runs = (tries if tries > 1 else 0) * (given.val or given.train)
-        return Work(runs=runs) + (Work(teacher_runs=given.train) if given.teacher else Work(runs=given.train))
+        told = (
+            0 if all(_labelled(one, given.fields) for one in given.program.predictors() if _plain(one)) else given.train
+        )
+        return Work(runs=runs) + (Work(teacher_runs=told) if given.teacher else Work(runs=told))
 
     def _try(self, program: Any, rows: Mapping[str, Rows], k: int, order: int, judged_on: Sequence[Any]) -> Any:
         """Score, `k`, order and program; no score where there is nothing to choose."""
@@ -142,12 +144,16 @@ def _labels(program: Any, examples: Sequence[Any]) -> dict[str, Rows]:
     return {
         name: [_row(predictor, example) for example in examples]
         for name, predictor in program.named_predictors()
-        if _plain(predictor) and all(set(predictor.signature.fields) <= set(example.keys()) for example in examples)
+        if _plain(predictor) and all(_labelled(predictor, example.keys()) for example in examples)
     }
 
 
+def _labelled(predictor: Any, fields: Iterable[str]) -> bool:
+    return set(predictor.signature.fields) <= set(fields)
+
+
 def _row(predictor: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: serialize_object(fields[name]) for name in predictor.signature.fields if name in fields}
+    return {name: as_stored(fields[name]) for name in predictor.signature.fields if name in fields}
 
 
 def _joined(rows: Mapping[str, Rows], more: Mapping[str, Rows]) -> dict[str, Rows]:

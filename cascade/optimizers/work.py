@@ -17,12 +17,14 @@ class Given:
         train: examples it learns from.
         val: examples it validates on; None or 0 where it is given none.
         teacher: whether it is given a teacher that has an LM of its own.
+        fields: that every example of train has; empty where that is not known.
     """
 
     program: Any
     train: int
     val: int | None = None
     teacher: bool = False
+    fields: frozenset[str] = frozenset()
 
     @property
     def predictors(self) -> int:

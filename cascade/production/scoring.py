@@ -15,9 +15,10 @@ import dspy
 from cascade.check import Prepared
 from cascade.dataset import Split
 from cascade.errors import BudgetSpent, CascadeError
-from cascade.evaluation import Evaluation, Outcome, evaluate
+from cascade.evaluation import Evaluation, evaluate
 from cascade.lm.gateway import Gateway, installed
 from cascade.lm.meter import Meter
+from cascade.outcome import Outcome
 from cascade.progress import Progress
 from cascade.session import interruptible, open_ledger
 from cascade.spending import Spent

@@ -37,6 +37,13 @@ def test_a_metric_that_is_right(tmp_path: Path) -> None:
     ]
 
 
+def test_a_metric_may_copy_the_prediction() -> None:
+    def copies(example: Any, prediction: Any) -> bool:
+        return bool(prediction.copy().answer == prediction.with_inputs("answer").answer == example.answer)
+
+    assert said(copies) == said(equal)
+
+
 def test_a_metric_that_fails_on_some_rows_is_warned_of() -> None:
     def fails(example: Any, prediction: Any) -> bool:
         if example.question == "dev 3":

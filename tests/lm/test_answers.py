@@ -11,7 +11,7 @@ from dspy.lm15 import Usage as ModelUsage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.lm.answers import COLUMNS, Answer, from_dspy, from_row, to_blob, to_dspy, usable
+from cascade.lm.answers import COLUMNS, Answer, cut_off, from_dspy, from_row, to_blob, to_dspy, usable
 
 
 def said(text: str) -> dict[str, Any]:
@@ -46,6 +46,18 @@ def test_what_a_model_said_comes_back(text: str) -> None:
     read = from_row(row(cost_usd=None, answer=to_blob(answer.record)))
     assert read == answer
     assert CallResult.load(to_dspy(read, lm=True)).outputs == [text]
+
+
+@pytest.mark.parametrize(
+    ("record", "cut"),
+    [
+        ({**RECORD, "responses": [{**RECORD["responses"][0], "finish_reason": "length"}]}, True),
+        ({"choices": [{"message": {"content": "h"}, "finish_reason": "length"}]}, True),
+        (RECORD, False), (CHAT, False), ({"output": []}, False), ({"choices": ["text"]}, False), ("text", False),
+    ],
+)  # fmt: skip
+def test_an_answer_that_was_cut_off_is_known(record: Any, cut: bool) -> None:
+    assert cut_off(Answer("lm15", record, 1, 1, None, 0.1)) is cut
 
 
 def test_an_embedded_answer_costs_nothing() -> None:

@@ -44,6 +44,16 @@ def test_the_same_text_is_one_version(tmp_path: Path, uri: str, client: Any) -> 
     assert linked(client, "2-together", "20261122-03") == linked(client, "2-together")
 
 
+def test_long_texts_that_begin_alike_are_versions_of_their_own(tmp_path: Path, uri: str, client: Any) -> None:
+    journal = by_hand.unfinished(tmp_path, "running")
+    for number, end in enumerate("ab"):
+        name = ("baseline", "instructions")[number]
+        program = by_hand.state(60_000 * "ab " + end)
+        by_hand.write_stage(journal, by_hand.stage_record(number, name, kept="new"), program)
+    MlflowTracker(uri).publish(journal)
+    assert sorted(versions(client)) == ["0-baseline", "1-instructions"]
+
+
 def test_several_predictors_have_a_prompt_each(tmp_path: Path, uri: str, client: Any) -> None:
     journal = by_hand.unfinished(tmp_path, "running")
     two = {"router.answer": by_hand.state("Route.")["answer"], "answer": by_hand.state("Say.")["answer"], "index": [1]}

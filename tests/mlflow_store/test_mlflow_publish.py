@@ -63,6 +63,35 @@ def test_sending_again_without_notes_finds_everything(tmp_path: Path, uri: str, 
     assert everything(client) == before
 
 
+def test_what_a_database_refuses_is_sent_as_its_escape(tmp_path: Path, uri: str, client: Any) -> None:
+    """SQLite refuses half a character, PostgreSQL a NUL, and both a param of any name; models and files have them."""
+    broken = "a\0b \ud83d"
+    journal = by_hand.unfinished(tmp_path, "running", hypothesis=broken, summary=broken)
+    options = {"optimizer": broken, "größe": "1"}
+    record = by_hand.stage_record(1, "instructions", params=options, reason=broken)
+    by_hand.write_stage(journal, record, by_hand.state(broken))
+    cells = {
+        "input": {"question": broken},
+        "predicted": broken,
+        "expected": broken,
+        "feedback": broken,
+        "error": broken,
+    }
+    table = {"id": [broken], "score": [0.0], "tokens": [1], "latency": [0.1], **{k: [v] for k, v in cells.items()}}
+    journal.write("1-instructions/examples.json", table)
+    MlflowTracker(uri).publish(journal)
+    (run,) = client.search_runs(["1"], "tags.cascade.stage = '1-instructions'")
+    (trace,) = client.search_traces(locations=["1"], run_id=run.info.run_id)
+    shown = {
+        **run.data.params,
+        **run.data.tags,
+        "preview": trace.info.response_preview,
+        "id": trace.info.client_request_id,
+    }
+    assert run.data.params["gr__e"] == "1"
+    assert shown["preview"] == shown["id"] == shown["optimizer"] == "a\\u0000b \\ud83d"
+
+
 def test_a_resumed_run_goes_on_in_the_same_runs(tmp_path: Path, uri: str, client: Any) -> None:
     journal, tracker = by_hand.unfinished(tmp_path, "interrupted"), MlflowTracker(uri)
     tracker.publish(journal)

@@ -95,6 +95,17 @@ def facts(found: dict[str, Any]) -> list[Any]:
     ]  # fmt: skip
 
 
+def test_long_ids_fit_into_every_database_and_stay_apart(journal: Any, client: Any, uri: str) -> None:
+    """PostgreSQL refuses what is longer than its column, and with it the whole run."""
+    ids = ["https://example.org/tickets/" + 5000 * "9" + end for end in "ab"]
+    journal.write("1-instructions/examples.json", {**ROWS, "id": ids})
+    MlflowTracker(uri).publish(journal)
+    (run,) = client.search_runs(["1"], "tags.cascade.stage = '1-instructions'")
+    found = [trace.info for trace in client.search_traces(locations=["1"], run_id=run.info.run_id)]
+    assert len({one.client_request_id for one in found}) == 2
+    assert all(len(one.client_request_id) <= 50 and len(one.tags["mlflow.traceName"]) <= 250 for one in found)
+
+
 def test_a_stage_has_so_many_and_all_stages_the_same() -> None:
     stage = by_hand.stage_record(1, "instructions")
     drawn = traces.answered("ab", stage, table(200))

@@ -247,6 +247,7 @@ EXACT = [
     ("BootstrapFewShot", Two), ("BootstrapFewShot that tries again", Two), ("random search", scripted.Asks),
     ("random search over some", Two), ("COPRO", Two), ("BetterTogether of others", scripted.Asks),
     ("GEPA below one evaluation", Two), ("InferRules from four", Two), ("BootstrapFewShotWithOptuna", Two),
+    ("NearestDemos", scripted.Asks), ("NearestDemos validated on train", scripted.Asks),
 ]  # fmt: skip
 
 

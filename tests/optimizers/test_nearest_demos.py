@@ -11,10 +11,11 @@ from optimizer_contract import STAGES, TRAIN, examine
 from test_loops import Two
 
 from cascade.building import Workshop, build, carve, supplies_for
-from cascade.errors import ExperimentError, StageFailed
+from cascade.errors import ExperimentError, SettingsError, StageFailed
 from cascade.experiment import Stage
 from cascade.nearest import NearestPredict
 from cascade.optimizers import NearestDemos
+from cascade.settings import LMSpec
 from cascade.testing import ScriptedEngine, ScriptedLMs
 
 LEARN, VALIDATE = carve(TRAIN, 3)
@@ -120,6 +121,17 @@ def test_an_embedder_that_settings_name_is_given(tmp_path: Path) -> None:
     shop = Workshop(scripted.Asks, scripted.right, TRAIN, lms, 3, tmp_path / "log")
     for stage, wanted in ((Stage("s", NearestDemos), "openai/small"), (Stage("s", NearestDemos, embedder=""), "")):
         assert build(stage, supplies_for(stage, scripted.Asks(), shop))[0].embedder == wanted
+
+
+def test_an_embedder_with_options_is_refused(tmp_path: Path) -> None:
+    """A program's state names the model and no address: rows would go to another one than settings say."""
+    spec = LMSpec("openai/small", {"api_base": "http://localhost:1/v1"})
+    lms = ScriptedLMs(scripted.settings_in(tmp_path, lm={"embedder": spec}), ScriptedEngine(best_with(2)))
+    shop = Workshop(scripted.Asks, scripted.right, TRAIN, lms, 3, tmp_path / "log")
+    with pytest.raises(
+        SettingsError, match=r"embedder has api_base = 'http://localhost:1/v1', which .*OPENAI_BASE_URL\.$"
+    ):
+        supplies_for(Stage("s", NearestDemos), scripted.Asks(), shop)
 
 
 @pytest.mark.parametrize(

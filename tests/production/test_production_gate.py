@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import split
 
-from cascade.evaluation import Evaluation, Outcome
+from cascade.evaluation import Evaluation
+from cascade.outcome import Outcome
 from cascade.production.gate import Rules, gate, spent
 
 N = 100

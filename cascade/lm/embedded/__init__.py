@@ -13,6 +13,7 @@ from cascade.lm.embedded.adapter import FormatForcingAdapter
 from cascade.lm.embedded.engine import AsyncEmbeddedEngine, EmbeddedEngine
 from cascade.lm.embedded.models import PREFIX, Models
 from cascade.lm.embedded.provider import EmbeddedProvider
+from cascade.lm.unpickled import UnpickledLM
 
 __all__ = ["EmbeddedEngine", "EmbeddedProvider", "FormatForcingAdapter", "Models", "embedded_lm"]
 
@@ -20,11 +21,11 @@ __all__ = ["EmbeddedEngine", "EmbeddedProvider", "FormatForcingAdapter", "Models
 # busy processes made a training five times as slow.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-_DEFAULTS = {"temperature": 0.0, "max_tokens": 128, "num_retries": 0, "cache": True, "stop": ["[[ ## completed"]}
+_DEFAULTS = {"temperature": 0.0, "max_tokens": 128, "num_retries": 0, "stop": ["[[ ## completed"]}
 
 
 def embedded_lm(name: str, engine: EmbeddedEngine, provider: EmbeddedProvider | None = None, **options: Any) -> dspy.LM:
-    """A `dspy.LM` for the weights `name` of the engine's store, fine-tunable through `provider`.
+    """An `UnpickledLM` for the weights `name` of the engine's store, fine-tunable through `provider`.
 
     Args:
         name: a name in `Models`, with or without `embedded/`.
@@ -33,7 +34,7 @@ def embedded_lm(name: str, engine: EmbeddedEngine, provider: EmbeddedProvider | 
         options: of `dspy.LM`; they replace temperature 0, 128 tokens, no retries and the stop string at which
             an answer of `dspy.ChatAdapter` ends. Retries are off because a local failure repeats itself.
     """
-    return dspy.LM(
+    return UnpickledLM(
         PREFIX + name.removeprefix(PREFIX),
         engine=engine,
         async_engine=AsyncEmbeddedEngine(engine),
