@@ -23,6 +23,7 @@ from cascade.ensemble import built
 from cascade.errors import ExperimentError, ModelError, TrackingError
 from cascade.lm.bound_program import BoundProgram
 from cascade.lm.lms import LMs
+from cascade.lm.named import offering
 from cascade.mlflow_store.models import CONFIG, STATE
 from cascade.mlflow_store.store import connect, reaching
 from cascade.nearest import function_in
@@ -131,9 +132,10 @@ def rebuild(folder: Path, settings: Settings | None = None, *, lms: MakeLMs = LM
     for model, name in config["weights"].items():
         _install(model, folder / name, made.models)
     factory = _factory(folder / config["source"], config["factory"])
-    taken = Snapshot(_state(folder, factory), config["predictors"])
     try:
-        module = restore(factory, taken, made.by_model)
+        with offering(made):
+            taken = Snapshot(_state(folder, factory), config["predictors"])
+            module = restore(factory, taken, made.by_model)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise TrackingError(f"{folder / STATE} does not fit the program: {told(error)}. {_AGAIN}") from error
     return Program(module, made, config)
