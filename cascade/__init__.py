@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from cascade.dataset import Dataset
     from cascade.errors import CascadeError
     from cascade.experiment import Budget, Experiment, Headroom, Plateau, Stage
+    from cascade.lm.named import lm_named
     from cascade.metrics import Metric, Score, metric
     from cascade.result import Result
     from cascade.running import run
@@ -25,12 +26,13 @@ _HOME = {
     "Result": "result",
     "Score": "metrics",
     "Stage": "experiment",
+    "lm_named": "lm.named",
     "metric": "metrics",
     "run": "running",
 }
 __all__ = [
     "Budget", "CascadeError", "Dataset", "Experiment", "Headroom", "Metric", "Plateau", "Result", "Score", "Stage",
-    "metric", "run",
+    "lm_named", "metric", "run",
 ]  # fmt: skip
 
 

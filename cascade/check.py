@@ -14,11 +14,13 @@ from typing import Any
 import dspy
 
 from cascade.comparison import MIN_UNITS
-from cascade.dataset import Data, Split, load
+from cascade.dataset import Data, Split, declared, load
 from cascade.discover import signature, signature_parts, source_file
 from cascade.errors import DatasetError, ExperimentError
 from cascade.experiment import Experiment
+from cascade.fields import types_of
 from cascade.lm.lms import LMs
+from cascade.lm.named import offering
 from cascade.redaction import told
 from cascade.settings import Settings
 from cascade.warm import Existing, begun_from, brought, read_file
@@ -108,17 +110,21 @@ def prepare(experiment: Experiment, settings: Settings, lms: LMs | None = None, 
     for split in (data.dev, data.test):
         _check_size(split, data.name)
     _check_name(experiment)
-    program = build_program(experiment)
+    lms = lms or LMs(settings)
+    with offering(lms):
+        program = build_program(experiment)
+    settings = lms.settings  # with the names that the program asks for
+    data = declared(data, types_of(program))
     _check_inputs(program, data)
     _check_budget(experiment, data, len(program.predictors()))
-    lms = lms or LMs(settings)
     _check_prices(experiment, lms)
     for name in dict.fromkeys(("task", *(("prompt",) if experiment.stages else ()), *settings.lm)):
         if name != "default":
             lms[name]
     if experiment.start:
         find = find or (lambda where: read_file(where, settings.project, settings.home))
-        experiment = begun_from(find(experiment.start), experiment, lms)
+        with offering(lms):
+            experiment = begun_from(find(experiment.start), experiment, lms)
     parts = signature_parts(experiment, data, settings.defining())
     outputs = tuple(program.predictors()[-1].signature.output_fields)
     return Prepared(experiment, settings, data, lms, program, outputs, parts, _git_sha(settings.project))

@@ -7,7 +7,6 @@ the rows that it holds; and the same state shows the same demos everywhere.
 
 import copy
 import importlib
-import json
 import math
 import re
 from collections import Counter, defaultdict
@@ -18,9 +17,9 @@ from typing import Any, Literal
 
 import dspy
 import numpy as np
-from dspy.predict.predict import serialize_object
 
 from cascade.errors import ExperimentError
+from cascade.fields import plain, shortened
 
 Order = Literal["rows", "last", "first"]
 ORDERS: tuple[Order, ...] = ("rows", "last", "first")
@@ -65,9 +64,9 @@ class Index:
 
     def nearest(self, inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """The `k` rows that are most like these inputs, but never a row with the same inputs."""
-        given = {name: as_stored(inputs.get(name)) for name in self.inputs}
-        asked = list(given.values())
-        scores = self._scores(text_of(given, self.inputs))
+        said = {name: plain(inputs.get(name)) for name in self.inputs}  # as the rows hold it
+        asked = [said[name] for name in self.inputs]
+        scores = self._scores(text_of(said, self.inputs))
         by_score = sorted(range(len(self.rows)), key=lambda row: (-scores[row], row))
         others = (row for row in by_score if [self.rows[row].get(name) for name in self.inputs] != asked)
         found = [row for row, _ in zip(others, range(self.k), strict=False)]
@@ -144,14 +143,9 @@ def as_shown(predictor: Any, inputs: Mapping[str, Any]) -> Any:
     return twin
 
 
-def as_stored(value: Any) -> Any:
-    """A value of a field as it stands in a row of an index: typed ones, such as a pydantic model, as JSON values."""
-    return value if isinstance(value, str) else json.loads(json.dumps(serialize_object(value), default=str))
-
-
 def text_of(fields: Mapping[str, Any], names: Sequence[str]) -> str:
-    """What is compared of a row or of a question."""
-    return "\n".join(str(fields[name]) for name in names if fields.get(name) is not None)
+    """What is compared of a row or of a question; of an image its hash, which is like itself alone."""
+    return "\n".join(str(shortened(fields[name])) for name in names if fields.get(name) is not None)
 
 
 def embed(embedder: str, texts: Sequence[str]) -> list[tuple[float, ...]]:

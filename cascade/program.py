@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cascade.fields import plain, shortened
+from cascade.settings import ROLES
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -18,7 +21,8 @@ class Snapshot:
 
     Args:
         state: what `program.load_state` takes: instructions and demos by predictor, `lm` null.
-        lms: model string by predictor, for those that have an LM of their own.
+        lms: model string by predictor, for those that have an LM of their own; its name in settings, which holds no
+            slash, where the program asked for it by that.
     """
 
     state: Mapping[str, Any]
@@ -39,15 +43,15 @@ def snapshot(program: Any) -> Snapshot:
     """Take the state of a program, compiled parts included."""
     parameters = dict(thawed(program).named_parameters())
     state = {name: _bare(parameter).dump_state() for name, parameter in parameters.items()}
-    lms = {name: parameter.lm.model for name, parameter in parameters.items() if getattr(parameter, "lm", None)}
-    return Snapshot(json.loads(json.dumps(state, default=str)), lms)
+    lms = {name: called(parameter.lm) for name, parameter in parameters.items() if getattr(parameter, "lm", None)}
+    return Snapshot(plain(state), lms)
 
 
 def restore(factory: Callable[[], Any], taken: Snapshot, lm_of: Callable[[str], Any]) -> Any:
     """Build a program anew and give it the state, and the LMs, of a snapshot.
 
     Args:
-        lm_of: a `dspy.LM` for a model string.
+        lm_of: a `dspy.LM` for a model string or a name.
     """
     from cascade.ensemble import built  # here, because reading a journal needs no DSPy
     from cascade.nearest import revive
@@ -66,7 +70,7 @@ def fields_of_state(parameter: Any) -> set[str]:
     """Names that the state of a predictor may hold. DSPy sets whatever it finds as an attribute."""
     from cascade.nearest import STATE
 
-    return {*parameter.dump_state(), "fields", STATE}
+    return {*_bare(parameter).dump_state(), "fields", STATE}
 
 
 def thawed(program: Any) -> Any:
@@ -87,6 +91,15 @@ def thawed(program: Any) -> Any:
 def predictor_lms(program: Any) -> dict[str, Any]:
     """LM by predictor, for those that have one of their own."""
     return {name: predictor.lm for name, predictor in program.named_predictors() if predictor.lm is not None}
+
+
+def called(lm: Any) -> str:
+    """An LM's name in settings, if a program asked for it by one of its own; else its model string.
+
+    The roles that optimizers ask for are no such names: their LMs may be given to any program.
+    """
+    names = {mark.role for mark in lm.callbacks if getattr(mark, "model", "") == lm.model}
+    return next(iter(sorted(names.difference(ROLES))), str(lm.model))
 
 
 def prompts(taken: Snapshot) -> str:
@@ -128,4 +141,4 @@ def _nearest(said: Mapping[str, Any]) -> list[str]:
 
 def _demo(demo: Mapping[str, Any]) -> str:
     hidden = ("augmented", "id")
-    return "; ".join(f"**{name}**: {value}" for name, value in demo.items() if name not in hidden)
+    return "; ".join(f"**{name}**: {shortened(value)}" for name, value in demo.items() if name not in hidden)

@@ -27,6 +27,7 @@ from cascade.journal import Journal, RunRecord, Tracker, journals, unfinished, w
 from cascade.lm.gateway import Gateway
 from cascade.lm.ledger import Keeping, Ledger
 from cascade.lm.meter import Meter
+from cascade.lm.named import LMS
 from cascade.outcome import Outcome
 from cascade.progress import Progress
 from cascade.publishing import Publisher
@@ -158,9 +159,8 @@ class Session:
         """DSPy's settings for the run; the user's own come back afterwards."""
         lms = self.prepared.lms
         lms.watch(self.meter, lambda step, steps, loss: self.progress.tick(f"training {step}/{steps}, loss {loss:.2f}"))
-        with dspy.context(
-            lm=lms["task"], adapter=lms.adapter, num_threads=lms.threads, max_errors=_MANY, disable_history=True
-        ):
+        context: dict[str, Any] = {"lm": lms["task"], "adapter": lms.adapter, "num_threads": lms.threads, LMS: lms}
+        with dspy.context(**context, max_errors=_MANY, disable_history=True):
             yield
 
 

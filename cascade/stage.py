@@ -19,7 +19,7 @@ from dspy.utils.callback import BaseCallback
 from cascade.building import Workshop, build, student_of, supplies_for
 from cascade.errors import CascadeError, StageFailed
 from cascade.experiment import Stage
-from cascade.program import Snapshot, predictor_lms, restore, snapshot, thawed
+from cascade.program import Snapshot, called, predictor_lms, restore, snapshot, thawed
 from cascade.redaction import Redacting, redacted, told
 
 
@@ -113,14 +113,14 @@ def _rebuilt(result: Any, incumbent: Any, workshop: Workshop) -> Any:
 
 def _lms(taken: Snapshot, incumbent: Any, workshop: Workshop) -> dict[str, str]:
     """Model by predictor: what the optimizer dropped comes back, and the task's LM needs no pinning."""
-    before = {name: lm.model for name, lm in predictor_lms(incumbent).items()}
+    before = {name: called(lm) for name, lm in predictor_lms(incumbent).items()}
     task = workshop.lms.model("task")
     known = {**before, **{name: model for name, model in taken.lms.items() if model != task or name in before}}
     return {name: model for name, model in known.items() if name in taken.state}
 
 
 def _restored(taken: Snapshot, incumbent: Any, workshop: Workshop, lms: Mapping[str, Any] | None = None) -> Any:
-    known = {lm.model: lm for lm in (*(lms or {}).values(), *predictor_lms(incumbent).values())}
+    known = {called(lm): lm for lm in (*(lms or {}).values(), *predictor_lms(incumbent).values())}
     return restore(workshop.factory, taken, lambda model: known.get(model) or workshop.lms.by_model(model))
 
 

@@ -21,7 +21,7 @@ from cascade.journal import Journal, StageRecord
 from cascade.lm.lms import LMs
 from cascade.nearest import function_in
 from cascade.optimizers.start import Brought, Start
-from cascade.program import Snapshot, fields_of_state, predictor_lms, restore
+from cascade.program import Snapshot, called, fields_of_state, predictor_lms, restore
 from cascade.redaction import told
 
 PROGRAM, RECORD, RUN = "program.json", "record.json", "run.json"
@@ -152,13 +152,13 @@ def _fitted(existing: Existing, factory: Callable[[], Any], lms: LMs) -> Any:
     parameters = dict(bare.named_parameters())
     if differs := _difference(existing.taken.state, parameters):
         raise ExperimentError(f"{place} does not fit the program: {differs}. {_DIFFERENT}")
-    own = {name: lm.model for name, lm in predictor_lms(bare).items()}
+    own = {name: called(lm) for name, lm in predictor_lms(bare).items()}
     state = {
         name: {key: value for key, value in existing.taken.state[name].items() if key in fields_of_state(parameter)}
         for name, parameter in parameters.items()
     }
     named = {name: model for name, model in existing.taken.lms.items() if model not in existing.coming}
-    known = {lm.model: lm for lm in predictor_lms(bare).values()}
+    known = {called(lm): lm for lm in predictor_lms(bare).values()}
     made = {model: _lm(model, name, place, lms) for name, model in named.items() if model not in known}
     try:
         return restore(factory, Snapshot(state, {**own, **named}), lambda model: {**known, **made}[model])

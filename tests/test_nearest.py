@@ -13,7 +13,8 @@ import pytest
 import scripted
 
 from cascade.errors import ExperimentError
-from cascade.nearest import BM25, Index, NearestPredict, as_shown, as_stored, embed, give, revive
+from cascade.fields import plain
+from cascade.nearest import BM25, Index, NearestPredict, as_shown, embed, give, revive
 from cascade.program import Snapshot, prompts, restore, snapshot, thawed
 from cascade.testing import AsyncScriptedEngine, ScriptedEngine
 
@@ -73,13 +74,13 @@ TYPED = (
 @pytest.mark.parametrize("value", TYPED, ids=repr)
 def test_a_row_of_any_type_never_sees_itself(value: Any) -> None:
     """A label that stands in its own question's prompt is copied, and the score is a lie."""
-    rows = [{"place": as_stored(one), "answer": "x"} for one in (value, Place(name="cellar"), Place(name="roof"))]
+    rows = [{"place": plain(one), "answer": "x"} for one in (value, Place(name="cellar"), Place(name="roof"))]
     found = index(rows=tuple(json.loads(json.dumps(rows))), inputs=("place",), k=3)
     assert found.nearest({"place": value}) == rows[1:]
 
 
 def test_values_of_any_type_are_compared_as_rows_are() -> None:
-    rows = [{"place": as_stored(Place(name=name)), "answer": name} for name in ("attic", "cellar", "roof")]
+    rows = [{"place": plain(Place(name=name)), "answer": name} for name in ("attic", "cellar", "roof")]
     found = index(rows=tuple(rows), inputs=("place",), k=1)
     (nearest,) = found.nearest({"place": Place(name="cellar", floor=2)})
     assert nearest["answer"] == "cellar"

@@ -14,6 +14,7 @@ from cascade.checks.programs import program, project_files, returned
 from cascade.checks.stages import stages
 from cascade.errors import DefinitionError
 from cascade.journal import Journal
+from cascade.lm.named import offering
 from cascade.progress import Progress
 
 DRAWS = "LM 'task'"
@@ -24,6 +25,11 @@ __all__ = ["Finding", "examine", "refuse", "tell"]
 
 def examine(prepared: Prepared) -> list[Finding]:
     """All findings about an experiment, errors first."""
+    with offering(prepared.lms):
+        return _examined(prepared)
+
+
+def _examined(prepared: Prepared) -> list[Finding]:
     data, wanted = prepared.data, answers.expected(prepared)
     held = tuple(wanted.field_of.values())
     found = [

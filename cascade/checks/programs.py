@@ -17,7 +17,7 @@ from cascade.check import Prepared, build_program
 from cascade.checks.finding import Finding
 from cascade.discover import source_file
 from cascade.errors import CascadeError
-from cascade.program import Snapshot, predictor_lms, restore, snapshot, thawed
+from cascade.program import Snapshot, called, predictor_lms, restore, snapshot, thawed
 from cascade.redaction import told
 from cascade.sources import siblings
 
@@ -64,7 +64,7 @@ def program(prepared: Prepared) -> Iterator[Finding]:
         said = "what optimizers change in it does not survive saving and loading"
         fix = "Leave dump_state and load_state to DSPy, and keep state in predictors."
         yield Finding("error", place, f"{said}: {lost}. {fix}")
-    elif not isinstance(one, dspy.Predict) and (more := sorted(set(one.dump_state()) - set(snapshot(one).state))):
+    elif not isinstance(one, dspy.Predict) and (more := _beside_predictors(one)):
         said = f"its dump_state keeps {more[0]!r} beside its predictors, which is neither saved nor loaded"
         yield Finding("warning", place, f"{said}. Keep what may change in a predictor.")
 
@@ -80,6 +80,14 @@ def project_files(prepared: Prepared) -> Iterator[Finding]:
             "elsewhere: MLflow will show scores and no model. Put what it needs into the same file, or install it as a "
             "package.",
         )
+
+
+def _beside_predictors(built: Any) -> list[str]:
+    """What a program's own `dump_state` keeps; LMs are taken out first, because not every LM can be saved."""
+    bare = thawed(built)
+    for predictor in bare.predictors():
+        predictor.lm = None
+    return sorted(set(bare.dump_state()) - set(snapshot(bare).state))
 
 
 def _unseen(place: str, built: Any) -> Iterator[Finding]:
@@ -125,7 +133,7 @@ def _of_dspy(kind: type) -> bool:
 
 def _lost(factory: Any, built: Any) -> str:
     """What does not come back of demos and instructions planted in `built`, or ""."""
-    lms = {lm.model: lm for lm in predictor_lms(built).values()}
+    lms = {called(lm): lm for lm in predictor_lms(built).values()}
     try:
         for predictor in built.predictors():
             fields = (*predictor.signature.input_fields, *predictor.signature.output_fields)

@@ -9,6 +9,7 @@ from typing import Any
 import dspy
 
 from cascade.lm.lms import LMs
+from cascade.lm.named import LMS
 
 
 class BoundProgram:
@@ -30,7 +31,7 @@ class BoundProgram:
 
     def context(self) -> AbstractContextManager[None]:
         """The `dspy.context` under which the module runs."""
-        context: AbstractContextManager[None] = dspy.context(
-            lm=self.lms["task"], adapter=self.lms.adapter, num_threads=self.lms.threads, disable_history=True
-        )
+        lms = self.lms
+        names: dict[str, Any] = {"lm": lms["task"], "adapter": lms.adapter, "num_threads": lms.threads, LMS: lms}
+        context: AbstractContextManager[None] = dspy.context(**names, disable_history=True)
         return context

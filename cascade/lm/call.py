@@ -48,10 +48,15 @@ ANSWERED: ContextVar[bool] = ContextVar("cascade_answered", default=False)
 
 
 class RoleCallback(BaseCallback):  # type: ignore[misc]
-    """Marks the calls of one LM with its role; survives copies of the LM and is in no saved state."""
+    """Marks the calls of one LM with its role; survives copies of the LM and is in no saved state.
 
-    def __init__(self, role: str, pace: Pace | None = None) -> None:
-        self.role, self.pace = role, pace
+    Args:
+        role: name of the LM, or of that from which its weights were trained.
+        model: that the name means; a copy of the LM with another model is not the LM of that name.
+    """
+
+    def __init__(self, role: str, pace: Pace | None = None, model: str = "") -> None:
+        self.role, self.pace, self.model = role, pace, model
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "RoleCallback":
         return self

@@ -7,6 +7,7 @@ import copy
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,14 @@ class LMs(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
-            self._made[name] = self._make(self.settings.lm_named(name), name)
+            self._made[name] = self._make(self.settings.lm_named(name), name, name)
         return self._made[name]
+
+    def asked(self, name: str) -> Any:
+        """The LM that a program or a metric asks for by name, which is one of these names from then on."""
+        if name not in self.settings.describe():
+            self.settings = replace(self.settings, lm={**self.settings.lm, name: self.settings.lm_named(name)})
+        return self[name]
 
     def __iter__(self) -> Any:
         return iter(self.settings.describe())
@@ -68,7 +75,12 @@ class LMs(Mapping[str, Any]):
         """An LM for a model string: one that settings name, or weights that a stage has trained.
 
         Those answer under the options of the LM that they were trained from, as they did when they were judged.
+
+        Args:
+            model: also the name of an LM, which holds no slash, as a snapshot has it where a program asked by name.
         """
+        if "/" not in model:
+            return self.asked(model)
         if name := next((name for name in self if self.model(name) == model), None):
             return self[name]
         parent = next((name for name in self if _base(self.model(name)) == _base(model)), None)
@@ -172,7 +184,8 @@ class LMs(Mapping[str, Any]):
         if "engine" in self.__dict__:
             self.engine.close()
 
-    def _make(self, spec: LMSpec, role: str) -> Any:
+    def _make(self, spec: LMSpec, role: str, named: str = "") -> Any:
+        """An LM; `named` is its name where it is one of settings, and no other model under the options of one."""
         hide(secrets_of(spec.options))
         if spec.embedded:
             from cascade.lm.embedded import embedded_lm
@@ -181,17 +194,18 @@ class LMs(Mapping[str, Any]):
                 self.models.path(spec.model.removeprefix("embedded/"))
             except ModelError as error:
                 raise SettingsError(f"LM {role!r}: {error}") from None
-            callbacks = [RoleCallback(role)]
+            callbacks = [RoleCallback(role, model=spec.model if named else "")]
             return embedded_lm(spec.model, self.engine, self.provider, callbacks=callbacks, **spec.options)
         _refuse_uncallable(spec, role)
-        return self._remote(spec, role)
+        return self._remote(spec, role, named)
 
-    def _remote(self, spec: LMSpec, role: str) -> Any:
+    def _remote(self, spec: LMSpec, role: str, named: str) -> Any:
         endpoint = (spec.model, str(spec.options.get("api_base", "")))
         pace = self._paces.setdefault(endpoint, Pace())
         options = {"timeout": TIMEOUT, **spec.options}
         retries = options.pop("num_retries", RETRIES)
-        return RemoteLM(spec.model, pace=pace, retries=retries, callbacks=[RoleCallback(role, pace)], **options)
+        callback = RoleCallback(role, pace, spec.model if named else "")
+        return RemoteLM(spec.model, pace=pace, retries=retries, callbacks=[callback], **options)
 
 
 def _base(model: str) -> str:

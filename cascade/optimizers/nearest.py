@@ -14,7 +14,8 @@ import dspy
 from dspy.teleprompt.teleprompt import Teleprompter
 
 from cascade.errors import ExperimentError, StageFailed
-from cascade.nearest import ORDERS, Index, NearestPredict, Order, as_stored, embed, give, text_of
+from cascade.fields import plain as as_json
+from cascade.nearest import ORDERS, Index, NearestPredict, Order, embed, give, text_of
 from cascade.optimizers.work import Given, Work
 
 Rows = list[dict[str, Any]]
@@ -153,7 +154,7 @@ def _labelled(predictor: Any, fields: Iterable[str]) -> bool:
 
 
 def _row(predictor: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: as_stored(fields[name]) for name in predictor.signature.fields if name in fields}
+    return {name: as_json(fields[name]) for name in predictor.signature.fields if name in fields}
 
 
 def _joined(rows: Mapping[str, Rows], more: Mapping[str, Rows]) -> dict[str, Rows]:

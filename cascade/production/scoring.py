@@ -18,6 +18,7 @@ from cascade.errors import BudgetSpent, CascadeError
 from cascade.evaluation import Evaluation, evaluate
 from cascade.lm.gateway import Gateway, installed
 from cascade.lm.meter import Meter
+from cascade.lm.named import offering
 from cascade.outcome import Outcome
 from cascade.progress import Progress
 from cascade.session import interruptible, open_ledger
@@ -78,7 +79,7 @@ def scoring(prepared: Prepared, progress: Progress) -> Iterator[Scorer]:
         context = dspy.context(
             lm=lms["task"], adapter=lms.adapter, num_threads=lms.threads, max_errors=1_000_000, disable_history=True
         )
-        with interruptible(meter, progress.tell):
+        with interruptible(meter, progress.tell), offering(lms):
             try:
                 with installed(gateway), context:
                     yield Scorer(prepared, gateway, progress)

@@ -154,8 +154,8 @@ class ScriptedLMs(LMs):
         return spec.model if spec and spec.model.startswith("scripted/") else "scripted/base"
 
     def by_model(self, model: str) -> Any:
-        """An LM of the script under any name."""
-        return self._scripted(model, "task")
+        """An LM of the script under any model string, or by its name."""
+        return self._scripted(model, "task") if "/" in model else self.asked(model)
 
     def priced(self, name: str) -> bool:
         """Whether it was given a price."""
@@ -187,10 +187,10 @@ class ScriptedLMs(LMs):
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
-            self._made[name] = self._scripted(self.model(name), name)
+            self._made[name] = self._scripted(self.model(name), name, self.model(name))
         return self._made[name]
 
-    def _scripted(self, model: str, role: str) -> Any:
+    def _scripted(self, model: str, role: str, named: str = "") -> Any:
         return dspy.LM(
             model,
             engine=self.script,
@@ -198,7 +198,7 @@ class ScriptedLMs(LMs):
             provider=self._trainer,
             temperature=0.0,
             num_retries=0,
-            callbacks=[RoleCallback(role)],
+            callbacks=[RoleCallback(role, model=named)],
         )
 
 

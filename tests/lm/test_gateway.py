@@ -320,9 +320,8 @@ def test_an_answer_costs_what_settings_say_today(tmp_path: Path, before: float |
     with Seat(tmp_path, rates=rates) as seat:
         for rates.usd in (before, after):
             usages.append(usage := Usage())
-            token = USAGE.set(usage)
-            scripted.Asks()(question="hi")
-            USAGE.reset(token)
+            with dspy.context(**{USAGE: usage}):
+                scripted.Asks()(question="hi")
         assert len(seat.engine.requests) == 1
         spent = seat.meter.spent
     tokens = usages[0].input_tokens + usages[0].output_tokens
