@@ -16,7 +16,6 @@ from cascade.decision import Kept, Next
 from cascade.experiment import Plateau, Stage
 from cascade.journal import Journal
 from cascade.program import restore
-from cascade.progress import Silent
 from cascade.report.document import run_document
 from cascade.report.reading import read
 from cascade.report.story import story
@@ -48,14 +47,7 @@ def distil(folder: Path, *stages: Stage, student: float = 1.0, prices: Any = PRI
     settings = scripted.settings_in(folder, lm=scripted.specs(student="scripted/small"))
     lms = ScriptedLMs(settings, ScriptedEngine(answering(student)), usd_a_token=prices)
     defined = scripted.experiment(*(stages or (WEIGHTS, DISTILLED)), dev=DEV, **options)
-    return execute(prepare(defined, settings, lms), progress=Untroubled())
-
-
-class Untroubled(Silent):
-    """Warnings have a test of their own."""
-
-    def warn(self, sentence: str) -> None:
-        pass
+    return execute(prepare(defined, settings, lms), progress=scripted.Untroubled())
 
 
 def test_a_cheaper_student_that_scores_as_well_is_kept(tmp_path: Path) -> None:
