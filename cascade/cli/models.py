@@ -21,12 +21,12 @@ models = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=_HELP)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model, as `cascade models list` shows it.")]
 
 
-Prepared = Annotated[str, typer.Argument(metavar="[NAME]", help="smollm2-135m or smollm2-135m-small.")]
+Prepared = Annotated[str, typer.Argument(metavar="NAME", help="smollm2-135m or smollm2-135m-small.")]
 
 
 @models.command()
 def prepare(name: Prepared = "smollm2-135m", as_json: Json = False) -> None:
-    """Fetch the embedded base model, or make the smaller one of it, if it is not there.
+    """Fetch the base model, or make the smaller one of it.
 
     Example: cascade models prepare smollm2-135m-small
     """
@@ -39,7 +39,7 @@ def prepare(name: Prepared = "smollm2-135m", as_json: Json = False) -> None:
 
 @models.command("list")
 def list_models(as_json: Json = False) -> None:
-    """List the embedded models: the base, smaller ones made of it, and those trained from either.
+    """List the models: the base, smaller and trained ones.
 
     Example: cascade models list
     """
