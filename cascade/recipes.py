@@ -53,7 +53,18 @@ def small(labels: int = 120, epochs: int = 4) -> tuple[Stage, ...]:
     return Stage("nearest", NearestDemos), _weights("weights", labels, epochs)
 
 
-RECIPES: Mapping[str, Callable[[], tuple[Stage, ...]]] = {"classic": classic, "small": small}
+def distil(labels: int = 120, epochs: int = 4, margin: float = 0.2) -> tuple[Stage, ...]:
+    """`small`, and then the LM `student` in place of the task's, trained on what the program so far answers.
+
+    Args:
+        labels, epochs: as in `classic`.
+        margin: how much lower than the program so far the student's may score, a fraction. `cascade check` says what
+            dev can show: 24 groups nothing below 0.17.
+    """
+    return *small(labels, epochs), _weights("distilled", labels, epochs, aim="cheaper", margin=margin)
+
+
+RECIPES: Mapping[str, Callable[[], tuple[Stage, ...]]] = {"classic": classic, "small": small, "distil": distil}
 
 
 def under(experiment: Experiment, recipe: str) -> Experiment:
@@ -67,5 +78,6 @@ def under(experiment: Experiment, recipe: str) -> Experiment:
     return dataclasses.replace(experiment, stages=RECIPES[recipe]())
 
 
-def _weights(name: str, labels: int, epochs: int) -> Stage:
-    return Stage(name, BootstrapFinetune, max_labeled_rows=labels, exclude_demos=True, train_kwargs={"epochs": epochs})
+def _weights(name: str, labels: int, epochs: int, **aim: Any) -> Stage:
+    options: dict[str, Any] = {"max_labeled_rows": labels, "exclude_demos": True, "train_kwargs": {"epochs": epochs}}
+    return Stage(name, BootstrapFinetune, **aim, **options)

@@ -11,6 +11,7 @@ from cascade.check import Prepared, prepare
 from cascade.dataset import Dataset, Split
 from cascade.experiment import Experiment, Plateau, Stage
 from cascade.metrics import metric
+from cascade.progress import Silent
 from cascade.runner import execute
 from cascade.settings import LMSpec, Settings
 from cascade.testing import ScriptedEngine, ScriptedLMs
@@ -92,6 +93,13 @@ def prepared(defined: Experiment, folder: Path, engine: ScriptedEngine, **option
 
 def run(defined: Experiment, folder: Path, engine: ScriptedEngine, **options: Any) -> Any:
     return execute(prepared(defined, folder, engine), **options)
+
+
+class Untroubled(Silent):
+    """For runs whose warnings are not what is looked at."""
+
+    def warn(self, sentence: str) -> None:
+        pass
 
 
 PATIENT = Plateau(patience=9)

@@ -16,8 +16,9 @@ from cascade.decision import Kept, Next
 from cascade.experiment import Plateau, Stage
 from cascade.journal import Journal
 from cascade.program import restore
-from cascade.progress import Silent
+from cascade.report.comparing import pareto
 from cascade.report.document import run_document
+from cascade.report.page import run_page
 from cascade.report.reading import read
 from cascade.report.story import story
 from cascade.result import Result
@@ -48,14 +49,7 @@ def distil(folder: Path, *stages: Stage, student: float = 1.0, prices: Any = PRI
     settings = scripted.settings_in(folder, lm=scripted.specs(student="scripted/small"))
     lms = ScriptedLMs(settings, ScriptedEngine(answering(student)), usd_a_token=prices)
     defined = scripted.experiment(*(stages or (WEIGHTS, DISTILLED)), dev=DEV, **options)
-    return execute(prepare(defined, settings, lms), progress=Untroubled())
-
-
-class Untroubled(Silent):
-    """Warnings have a test of their own."""
-
-    def warn(self, sentence: str) -> None:
-        pass
+    return execute(prepare(defined, settings, lms), progress=scripted.Untroubled())
 
 
 def test_a_cheaper_student_that_scores_as_well_is_kept(tmp_path: Path) -> None:
@@ -136,6 +130,19 @@ def test_the_journal_and_the_report_say_what_was_saved_and_at_which_margin(tmp_p
     assert sentence.endswith(" against 1-weights, margin -5.0.")
     stage = run_document(run)["stages"][-1]
     assert (stage["aim"], stage["margin"], stage["serving_costs"]["unit"]) == ("cheaper", 0.05, "dollars")
+
+
+def test_the_page_and_the_comparison_show_it(tmp_path: Path) -> None:
+    kept, refused = (read(Journal(Path(distil(tmp_path / f"{n}", student=n).journal))) for n in (1.0, 0.8))
+    page = run_page(kept)
+    assert page.count("BootstrapFinetune, aims at cheaper") == 1
+    assert "2-distilled aimed at cheaper and was kept: $0.00" in page
+    assert "kept, because it costs less to serve ($0.00" in page
+    assert "2-distilled aimed at cheaper and was not kept: $0.00" in run_page(refused)
+    points, unit = pareto([kept])
+    assert unit == "dollars"
+    assert next(point.stage for point in points if point.frontier) == "2-distilled"
+    assert {point.stage: point.frontier for point in points}["1-weights"] is False
 
 
 def test_its_program_comes_back_from_the_journal_with_the_student_s_weights(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import scripted
 
 from cascade.discover import discover
 from cascade.errors import ExperimentError
-from cascade.recipes import RECIPES, classic, small, under
+from cascade.recipes import RECIPES, classic, distil, small, under
 from cascade.testing import ScriptedEngine
 
 ROOT = Path(__file__).parents[1]
@@ -33,14 +33,21 @@ def test_labels_and_epochs_are_what_the_weights_learn() -> None:
     assert small(labels=7)[1].describe()["max_labeled_rows"] == "7"
 
 
+def test_the_last_stage_of_distil_aims_at_cheaper() -> None:
+    *before, distilled = distil(labels=7, margin=0.1)
+    assert [stage.describe() for stage in before] == [stage.describe() for stage in small(labels=7)]
+    assert (distilled.aim, distilled.margin, distilled.describe()) == ("cheaper", 0.1, before[-1].describe())
+    assert {stage.aim for stage in before} == {"better"}
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_an_experiment_runs_under_any_recipe(recipe: str, tmp_path: Path) -> None:
     defined = under(scripted.experiment(plateau=scripted.PATIENT), recipe)
     assert told(defined.stages) == told(RECIPES[recipe]())
-    result = scripted.run(defined, tmp_path, ScriptedEngine(scripted.answer))
+    result = scripted.run(defined, tmp_path, ScriptedEngine(scripted.answer), progress=scripted.Untroubled())
     assert [stage.status for stage in result.stages] == ["done"] * (1 + len(defined.stages))
 
 
 def test_a_recipe_that_is_not_there_is_named() -> None:
-    with pytest.raises(ExperimentError, match=r"^There is no recipe 'large'\. Found: classic, small\.$"):
+    with pytest.raises(ExperimentError, match=r"^There is no recipe 'large'\. Found: classic, small, distil\.$"):
         under(scripted.experiment(), "large")

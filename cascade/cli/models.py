@@ -21,22 +21,25 @@ models = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=_HELP)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model, as `cascade models list` shows it.")]
 
 
-@models.command()
-def prepare(as_json: Json = False) -> None:
-    """Fetch the embedded base model if it is not there, and check it.
+Prepared = Annotated[str, typer.Argument(metavar="NAME", help="smollm2-135m or smollm2-135m-small.")]
 
-    Example: cascade models prepare
+
+@models.command()
+def prepare(name: Prepared = "smollm2-135m", as_json: Json = False) -> None:
+    """Fetch the base model, or make the smaller one of it.
+
+    Example: cascade models prepare smollm2-135m-small
     """
     with stdout_kept():
         store = _store()
-        path = store.prepare(lambda step: print(step, file=sys.stderr, flush=True))
+        path = store.prepare(name, lambda step: print(step, file=sys.stderr, flush=True))
         row = _row(store, path.stem)
     _print([row], as_json, f"{row['name']} is ready: {path}", one=True)
 
 
 @models.command("list")
 def list_models(as_json: Json = False) -> None:
-    """List the embedded models: the base, and those trained from it.
+    """List the models: the base, smaller and trained ones.
 
     Example: cascade models list
     """

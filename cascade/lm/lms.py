@@ -20,7 +20,7 @@ from cascade.lm.meter import Meter
 from cascade.lm.pace import Pace
 from cascade.lm.remote import RemoteLM
 from cascade.redaction import hide, secrets_of
-from cascade.settings import EMBEDDED, LMSpec, Settings
+from cascade.settings import LMSpec, Settings
 from cascade.spending import Price
 
 TIMEOUT, RETRIES = 180.0, 3
@@ -147,9 +147,8 @@ class LMs(Mapping[str, Any]):
 
     def weights(self, model: str) -> Path | None:
         """The file of weights that a stage has trained; None for models that others can get elsewhere."""
-        name = model.removeprefix("embedded/")
-        trained = model.startswith("embedded/") and name != EMBEDDED.removeprefix("embedded/")
-        return Path(self.models.path(name)) if trained else None
+        trained = model.startswith("embedded/") and _base(model) != model
+        return Path(self.models.path(model)) if trained else None
 
     @cached_property
     def engine(self) -> Any:
@@ -191,7 +190,7 @@ class LMs(Mapping[str, Any]):
             from cascade.lm.embedded import embedded_lm
 
             try:
-                self.models.path(spec.model.removeprefix("embedded/"))
+                self.models.find(spec.model)
             except ModelError as error:
                 raise SettingsError(f"LM {role!r}: {error}") from None
             callbacks = [RoleCallback(role, model=spec.model if named else "")]

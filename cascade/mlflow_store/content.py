@@ -83,6 +83,7 @@ def stage_tags(run: RunRecord, stage: StageRecord, *, traces: str = "", incumben
             "cascade.run_id": run.id,
             "cascade.stage": stage.folder,
             "cascade.lever": stage.lever,
+            "cascade.aim": stage.params.get("aim", "better" if stage.number else ""),
             "cascade.verdict": stage.verdict,
             "cascade.kept": stage.kept,
             "cascade.next": stage.next,
@@ -130,16 +131,27 @@ def incumbent(stage: StageRecord, stages: Sequence[StageRecord]) -> str:
 
 
 def rounded(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics at 4 places, dollars at 6, without what is no number: charts show every digit they get."""
+    """Metrics at 4 places, dollars at 6, costs of one example at 4 digits, without what is no number.
+
+    Charts show every digit they get.
+    """
     finite = {name: float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)}
-    return {name: round(value, 6 if "_usd" in name else 4) for name, value in finite.items()}
+    return {
+        name: float(f"{value:.4g}") if name.endswith("serving_cost") else round(value, 6 if "_usd" in name else 4)
+        for name, value in finite.items()
+    }
 
 
 def stage_note(run: RunRecord, stage: StageRecord, link: str = "") -> str:
     """Verdict, interval and spend in the first sentence, then a link; MLflow shows about four lines."""
     figures = stage_metrics(run, stage)
     head = f"{stage.verdict or stage.status} → {stage.next}" if stage.next else stage.verdict or stage.status
-    facts = [_percent("dev", figures, "dev_score", "dev_ci"), _points(figures, "gain"), _spend(figures)]
+    facts = [
+        _percent("dev", figures, "dev_score", "dev_ci"),
+        _points(figures, "gain"),
+        _saved(figures),
+        _spend(figures),
+    ]
     first = f"**{head}.** {', '.join(fact for fact in facts if fact)}.".replace("** .", "**")
     return "\n\n".join(part for part in (f"{first}\n{link}".strip(), stage.reason) if part)
 
@@ -188,6 +200,12 @@ def _points(figures: Mapping[str, float], key: str) -> str:
     if key not in figures:
         return ""
     return f"gain {100 * figures[key]:+.1f}{_interval(figures, f'{key}_ci', '{:+.1f}', 100)} points"
+
+
+def _saved(figures: Mapping[str, float]) -> str:
+    """How much less an example costs to serve than under the incumbent, where that was the aim."""
+    cost, before = figures.get("serving_cost"), figures.get("incumbent_serving_cost")
+    return f"serving cost {100 * (cost / before - 1):+.0f} %" if cost is not None and before else ""
 
 
 def _interval(figures: Mapping[str, float], key: str, form: str, times: float) -> str:

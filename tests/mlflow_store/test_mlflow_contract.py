@@ -10,7 +10,7 @@ import mlflow_journals as by_hand
 import pytest
 from servers import mlflow_server, postgres
 
-from cascade.mlflow_store import MlflowTracker, store
+from cascade.mlflow_store import MlflowTracker, content, store
 
 PARENT_TAGS = {
     "cascade.kind": "cascade",
@@ -27,6 +27,7 @@ PARENT_TAGS = {
 DONE = {
     "cascade.stage": "2-together",
     "cascade.lever": "both",
+    "cascade.aim": "better",
     "cascade.verdict": "better",
     "cascade.kept": "new",
     "cascade.next": "continue",
@@ -218,3 +219,16 @@ def test_a_note_says_verdict_interval_and_spend_first(runs: dict[str, Any]) -> N
         "**completed.** best `2-together`, test 70.0% [60.0%, 80.0%], gain +20.0 [+10.0, +30.0] points, "
         "proven on test, 500 LM calls, $0.05, 20 s."
     )
+
+
+def test_a_stage_that_aims_at_cheaper_says_what_it_saved(tmp_path: Path) -> None:
+    figures = {**by_hand.STAGE_METRICS, "serving_cost": 0.00001234567, "incumbent_serving_cost": 0.00004938268}
+    params = {"optimizer": "BootstrapFinetune", "aim": "cheaper", "margin": "0.05"}
+    run, stage = (
+        by_hand.run_record(tmp_path),
+        by_hand.stage_record(3, "distilled", "weights", params=params, metrics=figures),
+    )
+    tags = content.stage_tags(run, stage)
+    assert tags["cascade.aim"] == "cheaper"
+    assert ", gain +10.0 [+2.0, +18.0] points, serving cost -75 %, 120 LM calls" in tags["mlflow.note.content"]
+    assert content.stage_metrics(run, stage)["serving_cost"] == 0.00001235

@@ -190,6 +190,19 @@ def test_cost_is_dollars_only_where_all_are_known_and_not_all_nothing(tmp_path, 
     assert [point.cost for point in points] == ([53.0, 54.0] if unit == "tokens" else list(prices))
 
 
+@pytest.mark.parametrize(("weights", "unit"), [((36.0, 27.0), "weights_gb"), ((36.0, None), "tokens")])
+def test_embedded_models_are_compared_by_the_weights_that_their_tokens_pass(tmp_path, weights, unit):
+    journal = by_hand.begun(tmp_path)
+    for number, weight in enumerate(weights):
+        serving = {"input_tokens": 50.0, "output_tokens": 4.0, "cost_usd": 0.0} | (
+            {} if weight is None else {"weights_gb": weight}
+        )
+        by_hand.stage(journal, number, f"s{number}", range(9 + number), serving=serving)
+    points, found = pareto([read(journal)])
+    assert found == unit
+    assert {point.cost for point in points} == ({36.0, 27.0} if unit == "weights_gb" else {54.0})
+
+
 POINTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12)
 
 

@@ -1,11 +1,11 @@
-"""GGUF files of llama models: read as torch weights, written back, and re-quantised to Q8_0.
+"""GGUF files of llama models: read as torch weights, written back, and made smaller.
 
 It exists because no converter is needed: a fine-tuned model differs from its base in tensor values only.
-Invariant: metadata and tensor names of a written file are those of the file it was made from; only values and
-their quantisation change.
+Invariant: metadata, tensor names and quantisation of trained weights are those of the file they were trained from; a
+smaller copy differs from its source in what it was asked to differ in.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -129,16 +129,28 @@ def hf_name(tensor: str) -> str:
     return f"model.layers.{layer}.{_LAYER_PARTS[part]}.{kind}"
 
 
-def requantise(source: Path, target: Path) -> Path:
-    """Copy a GGUF file with its matrices in Q8_0; returns `target`."""
+def requantise(source: Path, target: Path, *, quantisation: str = "Q8_0", layers: Sequence[int] | None = None) -> Path:
+    """Copy a GGUF file with its matrices in another quantisation and some of its layers; returns `target`.
+
+    Args:
+        quantisation: one that the `gguf` package can write, such as Q8_0 or Q4_0.
+        layers: numbers of those that are kept, in their order; None keeps all.
+    """
     import gguf
 
-    model = GgufModel(source)
-    return _write(model, target, lambda tensor: gguf.quants.dequantize(tensor.data, tensor.tensor_type))
+    model, wanted = GgufModel(source), gguf.GGMLQuantizationType[quantisation]
+    kept = range(int(model.value("llama.block_count"))) if layers is None else layers
+    return _write(
+        model,
+        target,
+        lambda tensor: gguf.quants.dequantize(tensor.data, tensor.tensor_type),
+        lambda _tensor: wanted,
+        {layer: number for number, layer in enumerate(kept)},
+    )
 
 
 def write_trained(model: GgufModel, state: Mapping[str, Any], target: Path) -> Path:
-    """Write torch weights (Hugging Face names) as a Q8_0 copy of `model`, which they were made from.
+    """Write torch weights (Hugging Face names) as a copy of `model`, which they were made from, in its quantisation.
 
     Returns `target`; raises `ModelError` if a tensor is missing.
     """
@@ -149,7 +161,8 @@ def write_trained(model: GgufModel, state: Mapping[str, Any], target: Path) -> P
             raise ModelError(f"The trained weights lack {name!r}, which {model.path} has.")
         return _permute(state[name].detach().float().cpu().numpy(), model._heads(tensor.name))
 
-    return _write(model, target, values)
+    layers = {number: number for number in range(int(model.value("llama.block_count")))}
+    return _write(model, target, values, lambda tensor: tensor.tensor_type, layers)
 
 
 def chat_template(path: Path) -> str:
@@ -179,19 +192,29 @@ def tokenizer(model: GgufModel) -> Any:
     return built
 
 
-def _write(model: GgufModel, target: Path, values: Callable[[Any], Array]) -> Path:
+def _write(
+    model: GgufModel,
+    target: Path,
+    values: Callable[[Any], Array],
+    kind_of: Callable[[Any], Any],
+    layers: Mapping[int, int],
+) -> Path:
+    """Write the tensors of `layers`, which become those of the numbers beside them, and what belongs to no layer."""
     import gguf
     import numpy as np
 
-    writer = gguf.GGUFWriter(str(target), "llama")
-    _copy_metadata(model.reader, writer)
+    writer, kinds = gguf.GGUFWriter(str(target), "llama"), set()
     for tensor in model.reader.tensors:
-        array = np.ascontiguousarray(values(tensor), dtype=np.float32)
-        if array.ndim == 1 or array.shape[-1] % _BLOCK:
-            writer.add_tensor(tensor.name, array)
+        if (name := _renumbered(tensor.name, layers)) is None:
             continue
-        kind = gguf.GGMLQuantizationType.Q8_0
-        writer.add_tensor(tensor.name, gguf.quants.quantize(array, kind), raw_dtype=kind)
+        array, kind = np.ascontiguousarray(values(tensor), dtype=np.float32), kind_of(tensor)
+        if array.ndim == 1 or array.shape[-1] % _BLOCK or kind == gguf.GGMLQuantizationType.F32:
+            writer.add_tensor(name, array)
+        else:
+            writer.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
+            kinds.add(kind.name)
+    _copy_metadata(model.reader, writer, len(layers))
+    writer.add_file_type(int(gguf.LlamaFileType[f"MOSTLY_{kinds.pop()}" if len(kinds) == 1 else "ALL_F32"]))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -199,7 +222,16 @@ def _write(model: GgufModel, target: Path, values: Callable[[Any], Array]) -> Pa
     return target
 
 
-def _copy_metadata(reader: Any, writer: Any) -> None:
+def _renumbered(tensor: str, layers: Mapping[int, int]) -> str | None:
+    """The tensor's name in a file of `layers`; None where its layer is none of them."""
+    parts = tensor.split(".")
+    if parts[0] != "blk":
+        return tensor
+    number = layers.get(int(parts[1]))
+    return None if number is None else ".".join([parts[0], str(number), *parts[2:]])
+
+
+def _copy_metadata(reader: Any, writer: Any, layers: int) -> None:
     import gguf
 
     for key, field in reader.fields.items():
@@ -207,9 +239,11 @@ def _copy_metadata(reader: Any, writer: Any) -> None:
             continue
         kind = field.types[0]
         writer.add_key_value(
-            key, field.contents(), kind, sub_type=field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
+            key,
+            layers if key == "llama.block_count" else field.contents(),
+            kind,
+            sub_type=field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None,
         )
-    writer.add_file_type(int(gguf.LlamaFileType.MOSTLY_Q8_0))
 
 
 def _permute(weights: Array, heads: int) -> Array:

@@ -1,4 +1,4 @@
-"""The store of weights under `<home>/models`: the pinned base model and what was trained from it.
+"""The store of weights under `<home>/models`: the pinned base model, a smaller one, and what was trained from them.
 
 It exists so that weights have names that mean one content. Invariant: a model is there when its sidecar
 `<name>.json` is; the sidecar is written last, so a crash leaves no half of a model under a name.
@@ -11,7 +11,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,11 @@ from cascade.lm.embedded.source import SMOLLM2, Source, fetch_gguf
 BASE = "smollm2-135m"
 PREFIX = "embedded/"
 """What a model's name carries in `dspy.LM`: `embedded/smollm2-135m`."""
+Recipes = Mapping[str, Mapping[str, Any]]
+SMALLER: Recipes = {
+    "smollm2-135m-small": {"quantisation": "Q8_0", "layers": (*range(10), *range(20, 30))},
+}
+"""Models that are made of the base on this machine, and what `requantise` is told."""
 
 Progress = Callable[[str], None]
 
@@ -31,41 +36,58 @@ class Models:
 
     Args:
         home: cascade's state folder; weights live in its folder `models`.
-        source: where the base model comes from; tests pass a small one.
+        source, smaller: where the base model comes from, and what can be made of it; tests pass small ones.
     """
 
-    def __init__(self, home: Path, *, source: Source = SMOLLM2) -> None:
+    def __init__(self, home: Path, *, source: Source = SMOLLM2, smaller: Recipes = SMALLER) -> None:
         self.home = Path(home).absolute()
         self.folder = self.home / "models"
         self.source = source
+        self.smaller = smaller
 
-    def prepare(self, progress: Progress | None = None) -> Path:
-        """Fetch the base model if it is not there; returns its GGUF file (Q8_0, 145 MB).
+    def prepare(self, name: str = BASE, progress: Progress = lambda _step: None) -> Path:
+        """Fetch the base model (Q8_0, 145 MB), or make a smaller one of it, if it is not there; returns its GGUF file.
 
         Idempotent, and safe from several processes at once: one works, the others wait.
 
         Raises:
-            ModelError: it cannot be downloaded, or it is not the pinned file.
+            ModelError: it cannot be downloaded, it is not the pinned file, or the name is none of those.
         """
+        name = name.removeprefix(PREFIX)
+        if name not in (BASE, *self.smaller):
+            known = ", ".join((BASE, *self.smaller))
+            raise ModelError(f"{name!r} cannot be prepared. There are: {known}; others are trained from them.")
         with file_lock(self.folder / ".prepare.lock"):
             if not self._there(BASE):
-                self._install_base(progress or (lambda _step: None))
-        return self.path(BASE)
+                self._install_base(progress)
+            if not self._there(name):
+                self._make_smaller(name, progress)
+        return self._gguf(name)
 
     def names(self) -> list[str]:
         """Names of the models that are there, sorted."""
         return sorted(file.stem for file in self.folder.glob("*.json") if self._there(file.stem))
 
     def path(self, name: str) -> Path:
-        """The GGUF file of a model, given with or without `embedded/`; raises `ModelError` if it is not there."""
+        """The GGUF file of a model, given with or without `embedded/`; a smaller one is made if it is not there.
+
+        Raises:
+            ModelError: it is not there.
+        """
+        self.find(name)
         name = name.removeprefix(PREFIX)
-        if not self._there(name):
-            there = ", ".join(self.names()) or "none"
-            fix = (
-                "Run `cascade models prepare`." if name == BASE else "Train it again, or run `cascade models prepare`."
-            )
-            raise ModelError(f"No embedded model {name!r} in {self.folder}. There: {there}. {fix}")
-        return self._gguf(name)
+        return self._gguf(name) if self._there(name) else self.prepare(name)
+
+    def find(self, name: str) -> None:
+        """Raise `ModelError` where a model is neither there nor can be made of the base model that is."""
+        name = name.removeprefix(PREFIX)
+        if self._there(name) or (name in self.smaller and self._there(BASE)):
+            return
+        there = ", ".join(self.names()) or "none"
+        fix = "Train it again, or run `cascade models prepare`."
+        if name in (BASE, *self.smaller):
+            fix = f"Run `cascade models prepare{'' if name == BASE else f' {name}'}`."
+        raise ModelError(f"No embedded model {name!r} in {self.folder}. There: {there}. {fix}")
 
     def identity(self, name: str) -> str:
         """First 12 hex digits of the SHA-256 of the weights' file.
@@ -99,7 +121,7 @@ class Models:
     def vocabulary(self, name: str) -> dict[str, int]:
         """Token ids by text; read from the weights once for all models of a root, which takes seconds."""
         root = str(self.facts(name).get("root", name.removeprefix(PREFIX)))
-        file = self.folder / f"{root}.vocabulary.json"
+        file = self._vocabulary(root)
         if not file.exists():
             from cascade.lm.embedded.gguf_file import GgufModel
             from cascade.lm.embedded.vocabulary import texts_of
@@ -157,6 +179,18 @@ class Models:
             self._store(ready, BASE, facts)
             self.vocabulary(BASE)
 
+    def _make_smaller(self, name: str, progress: Progress) -> None:
+        from cascade.lm.embedded.gguf_file import requantise
+
+        progress(f"making {name} of {BASE}")
+        base, wanted = self.facts(BASE), self.smaller[name]
+        with tempfile.TemporaryDirectory(prefix=".prepare-", dir=self.folder) as scratch:
+            ready = requantise(self._gguf(BASE), Path(scratch) / "smaller.gguf", **wanted)
+            facts = {"source": f"made of {BASE}", "quantisation": wanted["quantisation"]}
+            facts |= {key: base[key] for key in ("licence", "chat_template")}
+            write_json(self._vocabulary(name), self.vocabulary(BASE))
+            self._store(ready, name, facts)
+
     def _store(self, file: Path, name: str, facts: dict[str, Any]) -> None:
         digest = sha256(file)
         os.replace(file, self._gguf(name))
@@ -172,6 +206,9 @@ class Models:
 
     def _sidecar(self, name: str) -> Path:
         return self.folder / f"{name}.json"
+
+    def _vocabulary(self, root: str) -> Path:
+        return self.folder / f"{root}.vocabulary.json"
 
     def _recipe(self, recipe: str) -> Path:
         return self.folder / "recipes" / f"{recipe}.json"
