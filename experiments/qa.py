@@ -1,7 +1,7 @@
 """Does the cascade help a 135M model answer help-desk questions?
 
-It starts near guessing. Demos show it the answers there are; its own right answers and the labels of others then
-train it.
+It starts near guessing. The most similar questions, shown with their answers, help it; then its weights learn what the
+demos taught. The classic four stages, which score lower for more calls: `cascade run qa --recipe classic`.
 """
 
 from typing import Literal
@@ -9,7 +9,7 @@ from typing import Literal
 import dspy
 
 from cascade import Budget, Dataset, Experiment, Plateau, metric
-from cascade.recipes import classic
+from cascade.recipes import small
 
 Answer = Literal[
     "password",
@@ -48,7 +48,7 @@ experiment = Experiment(
     dataset=Dataset("qa"),
     metric=exact_answer,
     program=AnswerQuestion,
-    stages=classic(),
+    stages=small(),
     plateau=Plateau(patience=2, min_gain=0.01, equivalence_margin=0.03, confidence=0.90, on_plateau="escalate"),
     budget=Budget(lm_calls=5_000, minutes=60),
     target=0.95,

@@ -18,12 +18,13 @@ def told(stages: Any) -> list[tuple[str, str, str]]:
     return [(stage.name, stage.describe()["optimizer"], stage.lever) for stage in stages]
 
 
-def test_qa_runs_the_classic_four() -> None:
+def test_qa_runs_what_measured_best_and_the_classic_four_are_one_flag_away() -> None:
     wanted = [("instructions", "MIPROv2", "prompt"), ("demos", "BootstrapFewShot", "prompt"),
               ("together", "BetterTogether", "both"), ("weights", "BootstrapFinetune", "weights")]  # fmt: skip
     assert told(classic()) == wanted
     experiment = discover("qa", ROOT)
-    assert [stage.describe() for stage in experiment.stages] == [stage.describe() for stage in classic()]
+    assert [stage.describe() for stage in experiment.stages] == [stage.describe() for stage in small()]
+    assert told(under(experiment, "classic").stages) == wanted
 
 
 def test_labels_and_epochs_are_what_the_weights_learn() -> None:

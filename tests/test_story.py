@@ -40,9 +40,9 @@ class Project:
     failed: list[str] = field(default_factory=list)
 
     def define(self, stages: str) -> None:
-        text = (ROOT / "experiments" / "qa.py").read_text("utf-8").replace("stages=classic(),", stages)
+        text = (ROOT / "experiments" / "qa.py").read_text("utf-8").replace("stages=small(),", stages)
         text = text.replace(
-            "from cascade.recipes import classic\n", "from cascade.optimizers import BootstrapFinetune\n"
+            "from cascade.recipes import small\n", "from cascade.optimizers import BootstrapFinetune\n"
         )
         text = text.replace(
             "import Budget, Dataset, Experiment, Plateau, metric",
