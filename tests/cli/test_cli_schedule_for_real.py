@@ -116,7 +116,6 @@ def environ(project):
         "INSTEAD": INSTEAD,
         "LOGS": str(home / "schedule"),
         "XDG_RUNTIME_DIR": "/run/user/0",
-        "DBUS_SESSION_BUS_ADDRESS": "unix:path=/run/user/0/bus",
     }  # fmt: skip
 
 
