@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 EXP ?=
+AT ?=
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install -qq --no-deps --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cascade promote test test-all lint ui bench faults
+.PHONY: help setup cascade promote schedule test test-all lint ui bench faults
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +42,9 @@ promote: ## Take the challenger into service if it is better on test: make promo
 	@test -n "$(EXP)" || { echo 'make: which experiment? Say make promote EXP=qa; `cascade list` shows them all.' >&2; exit 2; }
 	@$(MAKE) --no-print-directory setup
 	@$(BIN)/cascade promote "$(EXP)" $(ARGS)
+
+schedule: setup ## Try every night to beat what serves: make schedule EXP=qa AT=02:00 [ARGS=--remove]; make schedule ARGS=--list.
+	@$(BIN)/cascade schedule $(if $(EXP),"$(EXP)") $(if $(AT),--at "$(AT)") $(ARGS)
 
 test: setup ## Run the tests, but for those that take minutes.
 	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(ARGS)

@@ -25,6 +25,7 @@ from cascade.cli.models import models
 from cascade.cli.parts import Parts
 from cascade.cli.promote import promote, rollback
 from cascade.cli.run import run
+from cascade.cli.schedule import schedule
 from cascade.cli.show import show
 from cascade.cli.ui import ui
 from cascade.errors import CascadeError, Interrupted
@@ -44,6 +45,7 @@ app.command("promote")(promote)
 app.command("rollback")(rollback)
 app.command("gate")(gate)
 app.command("harvest")(harvest)
+app.command("schedule")(schedule)
 app.add_typer(models, name="models")
 app.add_typer(ledger, name="ledger")
 app.command("ui")(ui)
