@@ -14,10 +14,11 @@ from typing import Any
 import dspy
 
 from cascade.comparison import MIN_UNITS
-from cascade.dataset import Data, Split, load
+from cascade.dataset import Data, Split, declared, load
 from cascade.discover import signature, signature_parts, source_file
 from cascade.errors import DatasetError, ExperimentError
 from cascade.experiment import Experiment
+from cascade.fields import types_of
 from cascade.lm.lms import LMs
 from cascade.lm.named import offering
 from cascade.redaction import told
@@ -113,6 +114,7 @@ def prepare(experiment: Experiment, settings: Settings, lms: LMs | None = None, 
     with offering(lms):
         program = build_program(experiment)
     settings = lms.settings  # with the names that the program asks for
+    data = declared(data, types_of(program))
     _check_inputs(program, data)
     _check_budget(experiment, data, len(program.predictors()))
     _check_prices(experiment, lms)

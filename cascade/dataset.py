@@ -12,7 +12,10 @@ from itertools import compress
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from cascade.errors import DatasetError
+from cascade.fields import by_content, image_files, image_from, looked_at, shortened, type_name, typed, typed_row
 from cascade.rows import Row, Source, read_rows, shown
 
 SPLITS = ("train", "dev", "test")
@@ -54,6 +57,8 @@ class Split:
         ids: a stable name for each row.
         groups: the group of each row, or None where rows stand alone.
         inputs: the fields a program is given.
+        files: hash by name of the images that rows name, which stand in `folder`.
+        types: of fields whose values JSON does not hold as the program declares them.
     """
 
     name: str
@@ -61,20 +66,29 @@ class Split:
     ids: tuple[str, ...]
     groups: tuple[str, ...] | None
     inputs: tuple[str, ...]
+    files: Mapping[str, str] = field(default_factory=dict)
+    folder: Path = Path()
+    types: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
     def fingerprint(self) -> str:
-        """12 hex digits of the content: the same rows in the same order give the same digits."""
-        return _digest([dict(row) for row in self.rows])
+        """12 hex digits of the content: the same rows in the same order, and the same images, give the same digits."""
+        rows = [dict(row) for row in self.rows]
+        return _digest([rows, dict(sorted(self.files.items()))] if self.files else rows)
 
     def examples(self) -> list[Any]:
         """The rows as fresh `dspy.Example`s with their inputs marked."""
+        return [self.example(row) for row in self.rows]
+
+    def example(self, row: Row) -> Any:
+        """A row of this split as a fresh `dspy.Example`, its fields in the types that the program declares."""
         import dspy
 
-        return [dspy.Example(**row).with_inputs(*self.inputs) for row in self.rows]
+        fields = typed_row(row, self.types, image_from(self.folder, self.files)) if self.types else row
+        return dspy.Example(**fields).with_inputs(*self.inputs)
 
     def where(self, keep: Sequence[bool]) -> "Split":
         """The rows that `keep` says yes to, one answer a row."""
@@ -148,6 +162,7 @@ def _load_split(dataset: Dataset, name: str, project: Path, inputs: tuple[str, .
                 f"Dataset {dataset.name!r} has no split {name!r}. Found: {found}. Add {shown(path, project)}."
             )
         source, place = path, shown(path, project)
+    folder = _folder(source, project, dataset.name)
     rows = tuple(read_rows(source, project, place))
     if not rows:
         raise DatasetError(f"{place} has no rows. Add at least one.")
@@ -160,7 +175,53 @@ def _load_split(dataset: Dataset, name: str, project: Path, inputs: tuple[str, .
         twice = next(id_ for id_ in ids if ids.count(id_) > 1)
         raise DatasetError(f"{place} uses the id {twice!r} twice. Make ids unique.")
     groups = tuple(str(row[group]) for row in rows) if group else None
-    return Split(name, rows, ids, groups, inputs)
+    named = sorted({file for row in rows for file in image_files(row, folder)})
+    files = {file: hashlib.sha256((folder / file).read_bytes()).hexdigest()[:12] for file in named}
+    return Split(name, rows, ids, groups, inputs, files, folder)
+
+
+def _folder(source: Source, project: Path, dataset: str) -> Path:
+    """Where the images are that rows name: beside the file that holds the rows, else in the data set's folder."""
+    if isinstance(source, str | Path) and "://" not in str(source):
+        return (project / source).parent
+    return project / "datasets" / dataset
+
+
+def declared(data: Data, types: Mapping[str, Any]) -> Data:
+    """The data with the types that a program declares of their fields.
+
+    Raises:
+        DatasetError: a row's input cannot be such a value.
+    """
+    types = {name: kind for name, kind in types.items() if name in data.train.rows[0]}
+    if not types:
+        return data
+    train, dev, test = (replace(split, types=types) for split in data)
+    for split in (train, dev, test):
+        _refuse_untyped(split, data.name)
+    return replace(data, train=train, dev=dev, test=test)
+
+
+def _refuse_untyped(split: Split, dataset: str) -> None:
+    image = looked_at(split.files)
+    for row, id_ in zip(split.rows, split.ids, strict=True):
+        for name in filter(split.types.__contains__, split.inputs):
+            try:
+                typed(row[name], split.types[name], image)
+            except ValueError as error:
+                held = repr(shortened(row[name]))
+                raise DatasetError(
+                    f"Dataset {dataset!r}, split {split.name!r}: {name!r} of row {id_!r} is "
+                    f"{held if len(held) <= 60 else held[:60] + '…'}, which is no {type_name(split.types[name])}, as "
+                    f"the program declares it: {_why(error, split.folder)}."
+                ) from None
+
+
+def _why(error: ValueError, folder: Path) -> str:
+    if not isinstance(error, ValidationError):
+        return f"{error}; files are looked for in {folder}"
+    first = error.errors()[0]
+    return " ".join(f"{'.'.join(map(str, first['loc']))} {first['msg'][:1].lower()}{first['msg'][1:]}".split())
 
 
 def _refuse_gaps(data: Data) -> None:
@@ -179,7 +240,7 @@ def _refuse_overlap(data: Data) -> None:
     found = []
     for split in data:
         for row, id_ in zip(split.rows, split.ids, strict=True):
-            key = _digest([row[name] for name in split.inputs])
+            key = _digest([by_content(row[name], split.files) for name in split.inputs])
             if (first := seen.setdefault(key, (split.name, id_)))[0] != split.name:
                 found.append((split.name, id_, *first))
     if found:

@@ -4,7 +4,6 @@ Invariant: a failing example is data. It scores 0, keeps its error, and stops th
 fail that a score would say nothing about the program.
 """
 
-import json
 import math
 import statistics
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 from cascade.dataset import Split
 from cascade.errors import CascadeError, EvaluationFailed, MetricError
+from cascade.fields import plain, shortened
 from cascade.metrics import Metric
 from cascade.redaction import told
 from cascade.spending import ROLLOUT, USAGE, Spent, Usage, mean
@@ -278,7 +278,7 @@ def _refuse_if_hopeless(outcomes: Sequence[Outcome], allowed: int, split: Split)
 
 def _fields(prediction: Any) -> dict[str, Any]:
     fields = prediction.toDict() if hasattr(prediction, "toDict") else {"prediction": prediction}
-    return dict(json.loads(json.dumps(fields, default=str)))
+    return dict(plain(fields))
 
 
 def _rest(row: Any, split: Split) -> dict[str, Any]:
@@ -286,4 +286,5 @@ def _rest(row: Any, split: Split) -> dict[str, Any]:
 
 
 def _cell(fields: dict[str, Any]) -> Any:
+    fields = shortened(fields)
     return next(iter(fields.values())) if len(fields) == 1 else fields

@@ -19,6 +19,7 @@ import dspy
 import numpy as np
 
 from cascade.errors import ExperimentError
+from cascade.fields import plain, shortened
 
 Order = Literal["rows", "last", "first"]
 ORDERS: tuple[Order, ...] = ("rows", "last", "first")
@@ -63,8 +64,9 @@ class Index:
 
     def nearest(self, inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """The `k` rows that are most like these inputs, but never a row with the same inputs."""
-        asked = [inputs.get(name) for name in self.inputs]
-        scores = self._scores(text_of(inputs, self.inputs))
+        said = {name: plain(inputs.get(name)) for name in self.inputs}  # as the rows hold it
+        asked = [said[name] for name in self.inputs]
+        scores = self._scores(text_of(said, self.inputs))
         by_score = sorted(range(len(self.rows)), key=lambda row: (-scores[row], row))
         others = (row for row in by_score if [self.rows[row].get(name) for name in self.inputs] != asked)
         found = [row for row, _ in zip(others, range(self.k), strict=False)]
@@ -142,8 +144,8 @@ def as_shown(predictor: Any, inputs: Mapping[str, Any]) -> Any:
 
 
 def text_of(fields: Mapping[str, Any], names: Sequence[str]) -> str:
-    """What is compared of a row or of a question."""
-    return "\n".join(str(fields[name]) for name in names if fields.get(name) is not None)
+    """What is compared of a row or of a question; of an image its hash, which is like itself alone."""
+    return "\n".join(str(shortened(fields[name])) for name in names if fields.get(name) is not None)
 
 
 def embed(embedder: str, texts: Sequence[str]) -> list[tuple[float, ...]]:

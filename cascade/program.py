@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cascade.fields import plain, shortened
 from cascade.settings import ROLES
 
 
@@ -43,7 +44,7 @@ def snapshot(program: Any) -> Snapshot:
     parameters = dict(thawed(program).named_parameters())
     state = {name: _bare(parameter).dump_state() for name, parameter in parameters.items()}
     lms = {name: called(parameter.lm) for name, parameter in parameters.items() if getattr(parameter, "lm", None)}
-    return Snapshot(json.loads(json.dumps(state, default=str)), lms)
+    return Snapshot(plain(state), lms)
 
 
 def restore(factory: Callable[[], Any], taken: Snapshot, lm_of: Callable[[str], Any]) -> Any:
@@ -140,4 +141,4 @@ def _nearest(said: Mapping[str, Any]) -> list[str]:
 
 def _demo(demo: Mapping[str, Any]) -> str:
     hidden = ("augmented", "id")
-    return "; ".join(f"**{name}**: {value}" for name, value in demo.items() if name not in hidden)
+    return "; ".join(f"**{name}**: {shortened(value)}" for name, value in demo.items() if name not in hidden)

@@ -18,6 +18,7 @@ from cascade.decision import proof
 from cascade.discover import source_file
 from cascade.evaluation import Evaluation
 from cascade.experiment import Stage
+from cascade.fields import shortened
 from cascade.journal import Journal, RunRecord, StageRecord, new_id
 from cascade.program import Snapshot, prompts, prompts_diff
 from cascade.redaction import plain_source
@@ -93,7 +94,7 @@ def write_stage(  # noqa: PLR0913 - a stage's files come from all of these
         journal.write(f"{folder}/prompts.diff.md", prompts_diff(incumbent or result.taken, result.taken))
         journal.write(f"{folder}/examples.json", result.dev.table())
     if stage:
-        journal.write(f"{folder}/candidates.jsonl", [vars(candidate) for candidate in candidates])
+        journal.write(f"{folder}/candidates.jsonl", [shortened(vars(candidate)) for candidate in candidates])
     decision = result.decision
     if decision:
         journal.write(f"{folder}/decision.json", decision.to_json(result.spent.to_json()))

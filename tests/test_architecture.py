@@ -7,7 +7,7 @@ import cascade
 
 PACKAGE = Path(cascade.__file__).parent
 LAYERS: list[tuple[str, set[str]]] = [
-    ("definitions", {"errors", "redaction", "settings", "spending", "rows", "dataset", "metrics", "experiment", "options", "sources", "discover", "nearest", "ensemble", "program"}),
+    ("definitions", {"errors", "redaction", "settings", "spending", "rows", "fields", "dataset", "metrics", "experiment", "options", "sources", "discover", "nearest", "ensemble", "program"}),
     ("judgement", {"evaluation", "intervals", "comparison", "decision"}),
     ("lm", {"lm"}),
     ("work", {"optimizers", "building", "stage", "headroom", "bounds", "forecast", "check", "checks", "journal", "progress", "publishing",

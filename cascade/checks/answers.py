@@ -4,8 +4,8 @@ Invariant: inputs, ids and groups are no answers; an expected answer has the typ
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cascade.check import Prepared
@@ -31,6 +31,7 @@ class Expected:
         field_of: the row's field by output of the program, where one can be told.
         annotation: the type of each output.
         missing: outputs for which rows hold nothing.
+        example: makes a `dspy.Example` of a row, its fields in the types that the program declares.
     """
 
     inputs: tuple[str, ...]
@@ -38,6 +39,7 @@ class Expected:
     field_of: Mapping[str, str]
     annotation: Mapping[str, Any]
     missing: tuple[str, ...]
+    example: Callable[[Row], Any]
 
     @property
     def complete(self) -> bool:
@@ -52,11 +54,11 @@ class Expected:
     def changed(self, row: Row) -> str:
         """How a row's answer changes when the program gives it, such as a number that rows hold as text; else ""."""
         try:
-            given = self.outputs(row)
+            given, example = self.outputs(row), self.example(row)
         except Exception:  # `impossible` tells of it
             return ""
         for output, name in self.field_of.items():
-            held, answer = row[name], given[output]
+            held, answer = example[name], given[output]
             if type(held) is not type(answer):
                 return (
                     f"The program gives {output} = {quoted(answer)} ({type(answer).__name__}), the row holds "
@@ -88,7 +90,9 @@ def expected(prepared: Prepared) -> Expected:
     missing = [name for name in prepared.outputs if name not in (*fields, *_OF_DSPY)]
     if not field_of and len(missing) == len(fields) == len(prepared.program.predictors()) == 1:
         field_of, missing = {missing[0]: fields[0]}, []
-    return Expected(split.inputs, fields, field_of, annotation, tuple(missing))
+    files = {name: known for one in prepared.data for name, known in one.files.items()}
+    example = replace(split, files=files).example
+    return Expected(split.inputs, fields, field_of, annotation, tuple(missing), example)
 
 
 def names(prepared: Prepared, wanted: Expected) -> Iterator[Finding]:

@@ -6,6 +6,8 @@ Invariant: a finding is data; who asked for it decides what it stops.
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cascade.fields import shortened
+
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 """From what stops a run to what is only shown where it was asked for."""
@@ -42,7 +44,7 @@ def quoted(value: object) -> str:
     >>> quoted("how do I " + 100 * "really ")
     "'how do I really really really really really really really r…'"
     """
-    text = repr(value)
+    text = repr(shortened(value))
     if len(text) <= LONGEST + 2:
         return text
     return f"{text[:LONGEST]}…{text[-1] if text[0] == text[-1] else ''}"

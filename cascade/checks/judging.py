@@ -151,7 +151,7 @@ def _tried(metric: Metric, sample: Sequence[tuple[str, Row]], wanted: Expected, 
 
 def _judged(metric: Metric, row: Row, answer: Row, wanted: Expected, vain: set[str]) -> Score:
     """The score that `row` gives to what `answer` expects."""
-    example, answer = dspy.Example(**copy.deepcopy(dict(row))).with_inputs(*wanted.inputs), copy.deepcopy(answer)
+    example, answer = wanted.example(copy.deepcopy(row)), copy.deepcopy(answer)
     try:
         outputs = wanted.outputs(answer)
     except Exception:  # the row is told of elsewhere

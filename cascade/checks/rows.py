@@ -11,6 +11,7 @@ from typing import Any
 from cascade.checks.finding import Finding, quoted
 from cascade.checks.texts import Pair, nearest, normalised
 from cascade.dataset import Data, Split
+from cascade.fields import by_content, shortened
 
 SHOWN = 2
 """Pairs that are quoted."""
@@ -104,8 +105,9 @@ def sizes(data: Data) -> Iterator[Finding]:
 
 
 def input_texts(split: Split) -> list[str]:
-    """What a program is given of each row, as one text."""
-    return ["\n".join(_text(row[name]) for name in split.inputs) for row in split.rows]
+    """What a program is given of each row, as one text; an image is known by its hash."""
+    rows = ([shortened(by_content(row[name], split.files)) for name in split.inputs] for row in split.rows)
+    return ["\n".join(map(_text, values)) for values in rows]
 
 
 def _text(value: Any) -> str:

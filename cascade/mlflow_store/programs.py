@@ -21,6 +21,7 @@ from typing import Any
 from cascade.discover import import_file
 from cascade.ensemble import built
 from cascade.errors import ExperimentError, ModelError, TrackingError
+from cascade.fields import image_from, plain, typed, types_of
 from cascade.lm.bound_program import BoundProgram
 from cascade.lm.lms import LMs
 from cascade.lm.named import offering
@@ -53,12 +54,19 @@ class Program(BoundProgram):
         self.config = config
 
     def fields(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Output fields for a row, as JSON values; fields of the row that are no inputs are left out."""
-        names = self.config["inputs"] or list(row)
-        prediction = self(**{name: row[name] for name in names if name in row})
+        """Output fields for a row, as JSON values; fields of the row that are no inputs are left out.
+
+        Inputs have the types that the program declares; an image is a URL or a data URI.
+
+        Raises:
+            ValueError: an input cannot be of its type.
+        """
+        names, image = self.config["inputs"] or list(row), image_from(Path(), {})  # no file of this machine
+        given = {name: row[name] for name in names if name in row}
+        types = types_of(self.module)
+        prediction = self(**{n: typed(one, types[n], image) if n in types else one for n, one in given.items()})
         found = prediction.toDict() if hasattr(prediction, "toDict") else {"prediction": prediction}
-        wanted = {name: found[name] for name in self.config["outputs"] if name in found} or found
-        return dict(json.loads(json.dumps(wanted, default=str)))
+        return dict(plain({name: found[name] for name in self.config["outputs"] if name in found} or found))
 
 
 def load_program(model_uri: str, settings: Settings | None = None, *, lms: MakeLMs = LMs) -> Program:

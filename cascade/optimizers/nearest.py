@@ -11,10 +11,10 @@ from contextvars import copy_context
 from typing import Any
 
 import dspy
-from dspy.predict.predict import serialize_object
 from dspy.teleprompt.teleprompt import Teleprompter
 
 from cascade.errors import ExperimentError, StageFailed
+from cascade.fields import plain as as_json
 from cascade.nearest import ORDERS, Index, NearestPredict, Order, embed, give, text_of
 from cascade.optimizers.work import Given, Work
 
@@ -147,7 +147,7 @@ def _labels(program: Any, examples: Sequence[Any]) -> dict[str, Rows]:
 
 
 def _row(predictor: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: serialize_object(fields[name]) for name in predictor.signature.fields if name in fields}
+    return {name: as_json(fields[name]) for name in predictor.signature.fields if name in fields}
 
 
 def _joined(rows: Mapping[str, Rows], more: Mapping[str, Rows]) -> dict[str, Rows]:

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import dspy
 import pytest
 import scripted
 
@@ -15,7 +16,14 @@ from cascade.checks.refusing import refusing
 from cascade.dataset import Data
 from cascade.metrics import Metric, Score
 
-WANTED = Expected(("question",), ("answer",), {"answer": "answer"}, {"answer": str}, ())
+WANTED = Expected(
+    ("question",),
+    ("answer",),
+    {"answer": "answer"},
+    {"answer": str},
+    (),
+    lambda row: dspy.Example(**row).with_inputs("question"),
+)
 
 
 def data(rows: int = 30) -> Data:

@@ -39,11 +39,9 @@ PAST: dict[str, Any] = {
 def test_a_call_past_the_gateway_is_counted_billed_and_told_once(tmp_path: Path, lm: Any) -> None:
     with Seat(tmp_path) as seat:
         usage = Usage()
-        token = USAGE.set(usage)
-        with dspy.context(lm=lm(seat)):
+        with dspy.context(lm=lm(seat), **{USAGE: usage}):
             for _ in range(3):
                 scripted.Asks()(question="hi")
-        USAGE.reset(token)
         assert seat.gateway.past == seat.meter.spent.lm_calls == 3
         assert (len(seat.ledger), seat.meter.in_flight) == (0, 0)
         assert (usage.calls, usage.cost_usd, seat.meter.spent.cost_usd) == (3, None, None)
