@@ -41,9 +41,7 @@ class Project:
 
     def define(self, stages: str) -> None:
         text = (ROOT / "experiments" / "qa.py").read_text("utf-8").replace("stages=small(),", stages)
-        text = text.replace(
-            "from cascade.recipes import small\n", "from cascade.optimizers import BootstrapFinetune\n"
-        )
+        text = text.replace("from cascade.recipes import small\n", "from cascade.optimizers import BootstrapFinetune\n")
         text = text.replace(
             "import Budget, Dataset, Experiment, Plateau, metric",
             "import Budget, Dataset, Experiment, Plateau, Stage, metric",
