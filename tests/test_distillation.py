@@ -11,6 +11,7 @@ import scripted
 
 from cascade.check import prepare
 from cascade.checks.cheaper import cheaper
+from cascade.cli.words import line
 from cascade.comparison import Interval
 from cascade.decision import Kept, Next
 from cascade.experiment import Plateau, Stage
@@ -130,6 +131,13 @@ def test_the_journal_and_the_report_say_what_was_saved_and_at_which_margin(tmp_p
     assert sentence.endswith(" against 1-weights, margin -5.0.")
     stage = run_document(run)["stages"][-1]
     assert (stage["aim"], stage["margin"], stage["serving_costs"]["unit"]) == ("cheaper", 0.05, "dollars")
+
+
+def test_the_line_of_a_stage_that_aims_at_cheaper_says_what_it_saves(tmp_path: Path) -> None:
+    *_, weights, distilled = map(line, distil(tmp_path).stages)
+    assert "kept new, to serve $0.00" in distilled
+    assert "-75 %" in distilled
+    assert "to serve" not in weights
 
 
 def test_the_page_and_the_comparison_show_it(tmp_path: Path) -> None:

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from cascade.discover import discover
+from cascade.evaluation import Evaluation
 from cascade.journal import Journal
 from cascade.lm.embedded import Models
+from cascade.program import Snapshot
+from cascade.result import Result, StageResult
 from cascade.running import run
-from cascade.settings import Settings
+from cascade.settings import LMSpec, Settings
 
 pytestmark = pytest.mark.embedded
 
@@ -83,44 +86,77 @@ def home_with_base(folder: Path, store: Path) -> Path:
     return folder
 
 
-def test_a_trained_program_answers_the_same_in_a_fresh_process(tmp_path: Path) -> None:
+def ran(folder: Path, experiment: str, **lms: LMSpec) -> tuple[Result, Settings]:
+    """A run of an experiment file in a project of its own, whose home has the base model and nothing else."""
     store = Path(os.environ.get("CASCADE_HOME") or Path(__file__).parents[1] / ".cascade")
     Models(store).prepare()
-    (tmp_path / "experiments").mkdir()
-    (tmp_path / "experiments" / "tiny.py").write_text(EXPERIMENT)
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    settings = Settings(tmp_path, home_with_base(tmp_path / "home", store / "models"), uri)
+    (folder / "experiments").mkdir()
+    (folder / "experiments" / "tiny.py").write_text(experiment)
+    home = home_with_base(folder / "home", store / "models")
+    settings = Settings(folder, home, f"sqlite:///{folder / 'mlflow.db'}", lm=lms)
+    return run(discover("tiny", folder), settings=settings), settings
 
-    result = run(discover("tiny", tmp_path), settings=settings)
 
-    assert [stage.status for stage in result.stages] == ["done"] * 3
-    weights = result.stages[-1]
-    assert weights.taken is not None
-    assert weights.dev is not None
-    name = weights.taken.lms["name"]
-    trained, base = Models(settings.home).identity(name), Models(settings.home).identity("smollm2-135m")
-    assert trained != base
-    assert name.endswith(trained)
-    assert result.test is not None
-
+def answers_elsewhere(result: Result, settings: Settings, texts: list[str]) -> list[str]:
+    """What the last stage's program answers in a fresh process, from MLflow, where only the base model is."""
     published = json.loads((Path(result.journal) / "published.json").read_text())
-    model = published["stages"]["2-weights"]["model_id"]
-    texts = [row["text"] for row in weights.dev.split.rows]
+    model = published["stages"][result.stages[-1].name]["model_id"]
+    elsewhere = home_with_base(settings.project / "elsewhere", settings.home / "models")
     fresh = subprocess.run(
         [sys.executable, "-c", LOAD, f"models:/{model}"],
         input=json.dumps(texts),
         capture_output=True,
         text=True,
         check=False,
-        cwd=tmp_path,
+        cwd=settings.project,
         env={
             **os.environ,
-            "CASCADE_HOME": str(home_with_base(tmp_path / "elsewhere", store / "models")),
-            "MLFLOW_TRACKING_URI": uri,
+            "CASCADE_HOME": str(elsewhere),
+            "MLFLOW_TRACKING_URI": settings.tracking_uri,
             "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         },
     )
     assert fresh.returncode == 0, fresh.stderr[-2000:]
-    answers = json.loads(fresh.stdout.splitlines()[-1])
-    assert answers == [outcome.predicted["animal"] for outcome in weights.dev.outcomes]
+    return list(json.loads(fresh.stdout.splitlines()[-1]))
+
+
+def judged(stage: StageResult) -> tuple[Snapshot, Evaluation]:
+    assert stage.taken is not None
+    assert stage.dev is not None
+    return stage.taken, stage.dev
+
+
+def test_a_trained_program_answers_the_same_in_a_fresh_process(tmp_path: Path) -> None:
+    result, settings = ran(tmp_path, EXPERIMENT)
+    assert [stage.status for stage in result.stages] == ["done"] * 3
+    taken, dev = judged(result.stages[-1])
+    name = taken.lms["name"]
+    trained, base = Models(settings.home).identity(name), Models(settings.home).identity("smollm2-135m")
+    assert trained != base
+    assert name.endswith(trained)
+    assert result.test is not None
+    answers = answers_elsewhere(result, settings, [row["text"] for row in dev.split.rows])
+    assert answers == [outcome.predicted["animal"] for outcome in dev.outcomes]
     assert Journal(Path(result.journal)).run.status == "completed"
+
+
+@pytest.mark.slow
+def test_a_program_is_moved_to_the_smaller_model_and_answers_the_same_in_a_fresh_process(tmp_path: Path) -> None:
+    """The margin is so wide that only what it costs to serve decides."""
+    aim = 'dspy.BootstrapFinetune, aim="cheaper", margin=0.9,'
+    result, settings = ran(
+        tmp_path,
+        EXPERIMENT.replace("dspy.BootstrapFinetune,", aim),
+        student=LMSpec("embedded/smollm2-135m-small"),
+    )
+    distilled = result.stages[-1]
+    decision = distilled.decision
+    taken, dev = judged(distilled)
+    assert taken.lms["name"].startswith("embedded/smollm2-135m-small-")
+    assert decision and decision.serving
+    assert (decision.aim, str(decision.kept), decision.within_margin) == ("cheaper", "new", True)
+    assert decision.serving.unit == "weights_gb"
+    small = Models(settings.home).path(taken.lms["name"]).stat().st_size
+    assert decision.serving.candidate == pytest.approx(dev.tokens * small / 1e9)
+    answers = answers_elsewhere(result, settings, [row["text"] for row in dev.split.rows])
+    assert answers == [outcome.predicted["animal"] for outcome in dev.outcomes]

@@ -84,6 +84,8 @@ def line(result: "StageResult") -> str:
     parts = [f"dev {shown['dev']}"]
     if result.decision:
         parts += [f"gain {shown['gain']}", shown["verdict"], f"kept {shown['kept']}"]
+        if result.decision.aim == "cheaper" and result.decision.serving:
+            parts.append(f"to serve {result.decision.serving}")
     free = calls(result.spent)[1]
     parts += [f"{shown[CALLS]} LM calls{f' ({free} from the ledger)' if free else ''}", shown["cost"], shown["time"]]
     return f"{shown['stage']}: {', '.join(parts)}"

@@ -131,11 +131,11 @@ class LMs(Mapping[str, Any]):
 
     @cached_property
     def adapter(self) -> Any:
-        """The adapter of the run: forces formats where the task's model is embedded and settings say so."""
-        if self.settings.force_format and self.settings.lm_named("task").embedded:
+        """The adapter of the run: forces formats on embedded models, a student's too, where settings say so."""
+        if self.settings.force_format:
             from cascade.lm.embedded import FormatForcingAdapter
 
-            return FormatForcingAdapter()
+            return FormatForcingAdapter(use_json_adapter_fallback=not self.settings.lm_named("task").embedded)
         return dspy.ChatAdapter()
 
     @cached_property

@@ -13,6 +13,7 @@ from typing import Any
 import dspy
 
 from cascade.errors import StageFailed
+from cascade.lm.embedded.adapter import training_adapter
 from cascade.nearest import NearestPredict, as_shown
 from cascade.optimizers.work import Given, Work
 
@@ -92,7 +93,8 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
                 "give a better teacher, or lower the metric's threshold."
             )
         good += [_as_trace(trace_data[0]["trace"], example) for example in labeled]
-        return super()._prepare_finetune_data([_with_demos_as_shown(row) for row in good], lm, pred_ind)
+        with dspy.context(adapter=training_adapter(lm)):
+            return super()._prepare_finetune_data([_with_demos_as_shown(row) for row in good], lm, pred_ind)
 
 
 def _labels(student: Any, trainset: Sequence[Any]) -> list[Any]:

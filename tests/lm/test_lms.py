@@ -9,6 +9,7 @@ import scripted
 
 from cascade.errors import SettingsError
 from cascade.lm.call import RoleCallback
+from cascade.lm.embedded import FormatForcingAdapter
 from cascade.lm.lms import LMs
 from cascade.settings import EMBEDDED, LMSpec
 from cascade.spending import Price
@@ -130,8 +131,19 @@ def test_embedded_weights_are_weighed(tmp_path: Path) -> None:
     assert (named.weights_gb("embedded/mine"), named.weights_gb("openai/a")) == (0.002, None)
 
 
-def test_a_remote_model_has_dspy_s_own_adapter_and_no_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("model", "again"), [("openai/a", True), (EMBEDDED, False)])
+def test_the_adapter_forces_formats_on_embedded_models_whoever_answers_the_task(
+    tmp_path: Path, model: str, again: bool
+) -> None:
+    """Asking again in JSON is for models that can be told to; an embedded one's answer can be read at once."""
+    adapter = lms(tmp_path, default=LMSpec(model, LOCAL if again else {})).adapter
+    assert isinstance(adapter, FormatForcingAdapter)
+    assert adapter.use_json_adapter_fallback is again
+    plain = LMs(scripted.settings_in(tmp_path, lm={"default": LMSpec(model)}, force_format=False))
+    assert type(plain.adapter) is dspy.ChatAdapter
+
+
+def test_a_remote_model_has_no_weights(tmp_path: Path) -> None:
     named = lms(tmp_path, default=LMSpec("openai/a", LOCAL))
-    assert type(named.adapter) is dspy.ChatAdapter
     assert named.weights("openai/a") is None
     named.close()

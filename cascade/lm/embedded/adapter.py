@@ -53,7 +53,17 @@ class FormatForcingAdapter(dspy.ChatAdapter):  # type: ignore[misc]
             return dict(super().format_finetune_data(signature, demos, inputs, outputs))
 
 
+def training_adapter(lm: Any) -> Any:
+    """The adapter that makes training rows for an LM: the run's, but the short form only for embedded models."""
+    adapter = dspy.settings.adapter
+    return dspy.ChatAdapter() if isinstance(adapter, FormatForcingAdapter) and not _embedded(lm) else adapter
+
+
+def _embedded(lm: Any) -> bool:
+    return isinstance(getattr(lm, "engine", None), EmbeddedEngine)
+
+
 def _form(lm: Any, lm_kwargs: dict[str, Any], signature: Any) -> Form | None:
-    if not isinstance(getattr(lm, "engine", None), EmbeddedEngine):
+    if not _embedded(lm):
         return None
     return Form(slots(signature), lm_kwargs.get("rollout_id", lm.kwargs.get("rollout_id")))

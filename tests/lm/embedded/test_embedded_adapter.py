@@ -6,7 +6,8 @@ import dspy
 import pytest
 from dspy import lm15
 
-from cascade.lm.embedded import FormatForcingAdapter
+from cascade.lm.embedded import EmbeddedEngine, FormatForcingAdapter, Models, embedded_lm
+from cascade.lm.embedded.adapter import training_adapter
 
 
 class Recorder:
@@ -59,3 +60,13 @@ def test_no_json_fallback_unless_asked_for():
 @pytest.mark.parametrize("option", ["use_native_function_calling"])
 def test_options_of_chat_adapter_are_kept(option):
     assert getattr(FormatForcingAdapter(**{option: True}), option) is True
+
+
+def test_training_rows_have_the_form_that_the_trained_model_is_asked_in(tmp_path):
+    embedded, other = embedded_lm("any", EmbeddedEngine(Models(tmp_path))), dspy.LM("openai/any", engine=Recorder())
+    forcing, plain = FormatForcingAdapter(), dspy.ChatAdapter()
+    with dspy.context(adapter=forcing):
+        assert training_adapter(embedded) is forcing
+        assert type(training_adapter(other)) is dspy.ChatAdapter
+    with dspy.context(adapter=plain):
+        assert training_adapter(embedded) is training_adapter(other) is plain
