@@ -4,7 +4,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import strategies as st
 
+_UNPRINTABLE = ["Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"]
+PRINTABLE = st.characters(exclude_categories=_UNPRINTABLE, include_characters=" ")
+"""What a name or a path that can be scheduled is made of."""
+FILE_NAMES = st.text(
+    st.characters(exclude_categories=_UNPRINTABLE, include_characters=" ", exclude_characters="/"),
+    min_size=1,
+    max_size=15,
+).filter(lambda name: name not in (".", ".."))
 _CRONTAB = """#!/bin/sh
 case "$1" in
   -l) [ -f "{store}" ] && exec cat "{store}"; echo 'no crontab for me' >&2; exit 1 ;;

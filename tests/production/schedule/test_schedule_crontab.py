@@ -7,15 +7,15 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machine import FILE_NAMES, PRINTABLE
 
 from cascade.production.schedule import At, Schedule, crontab
 from cascade.production.schedule.quoting import for_cron, for_systemd
 
 TWO = At(2, 0)
-PRINTABLE = st.text(min_size=1, max_size=30).filter(str.isprintable)
+TEXTS = st.text(PRINTABLE, min_size=1, max_size=30)
 NASTY = st.text("%\\'\"$` #a", min_size=1, max_size=12)
-PATHS = (PRINTABLE | NASTY).map(lambda text: Path("/" + text))
-NAMES = st.text(st.characters(exclude_characters="/"), min_size=1, max_size=12).filter(str.isprintable)
+PATHS = (TEXTS | NASTY).map(lambda text: Path("/" + text))
 TIMES = st.builds(At, st.integers(0, 23), st.integers(0, 59))
 CRONTABS = st.lists(
     st.sampled_from(["# mine", "SHELL=/bin/bash", "5 4 * * * run 'it'  # daily", "", " \t", "MAILTO=me", "odd\x0cone", "é\udcff"])
@@ -42,14 +42,14 @@ def unescaped(command: str) -> list[str]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(PRINTABLE | NASTY)
+@given(TEXTS | NASTY)
 def test_a_word_passes_cron_and_the_shell(word):
     for command in unescaped(rf"printf \%s {for_cron(word)} # 5\% of it"):
         assert subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=True).stdout.decode() == word
 
 
 @settings(deadline=None)
-@given(PRINTABLE | NASTY)
+@given(TEXTS | NASTY)
 def test_a_word_passes_systemd(word):
     quoted = for_systemd(word)
     assert not re.search(r"(?<!%)(%%)*%(?!%)|(?<!\$)(\$\$)*\$(?!\$)", quoted)
@@ -58,7 +58,7 @@ def test_a_word_passes_systemd(word):
 
 
 @settings(deadline=None)
-@given(CRONTABS, NAMES, PATHS, TIMES, TIMES)
+@given(CRONTABS, FILE_NAMES, PATHS, TIMES, TIMES)
 def test_a_crontab_is_given_back_as_it_was(text, name, project, at, later):
     wanted = schedule(name, project, at)
     added = crontab.with_entry(text, wanted)
@@ -70,7 +70,7 @@ def test_a_crontab_is_given_back_as_it_was(text, name, project, at, later):
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(NAMES, PATHS), min_size=2, max_size=5, unique=True))
+@given(st.lists(st.tuples(FILE_NAMES, PATHS), min_size=2, max_size=5, unique=True))
 def test_each_finds_its_own(pairs):
     text = ""
     for name, project in pairs:

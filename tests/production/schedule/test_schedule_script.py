@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machine import FILE_NAMES
 
 from cascade.production.schedule import At, Schedule, rendering
 
@@ -21,9 +22,7 @@ printf 'says %s\\n' "$@"
 printf 'in %s\\n' "$PWD"
 printf 'key %s, path %s\\n' "${KEY-unset}" "$PATH"
 """
-PARTS = st.text(st.characters(exclude_characters="/"), min_size=1, max_size=15).filter(
-    lambda text: text.isprintable() and text not in (".", "..")
-) | st.text("%\\'\"$`; #a", min_size=1, max_size=8)
+PARTS = FILE_NAMES | st.text("%\\'\"$`; #a", min_size=1, max_size=8)
 
 
 def made(folder: Path, name: str = "qa", python: str = PYTHON) -> Schedule:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machine import FILE_NAMES
 
 from cascade.cli import main
 from cascade.errors import SettingsError
@@ -26,9 +27,6 @@ PRINTED = {
     Kind.GATE: "gate.yml",
     Kind.KUBERNETES: "cronjob.yaml",
 }
-NAMES = st.text(st.characters(exclude_characters="/"), min_size=1, max_size=20).filter(
-    lambda text: text.isprintable() and text not in (".", "..")
-)
 
 
 def printed(schedule: Schedule, kind: Kind, *, embedded: bool = True) -> str:
@@ -152,7 +150,7 @@ def test_the_embedded_model_is_fetched_first_where_one_is_asked():
 
 
 @settings(max_examples=50, deadline=None)
-@given(NAMES)
+@given(FILE_NAMES)
 def test_any_name_comes_through(name):
     schedule = Schedule(name, PROJECT, PROJECT / ".cascade", QA.python, At(2, 5))
     words = ["nightly", *schedule.named]
@@ -173,7 +171,7 @@ def test_any_name_comes_through(name):
 
 
 @settings(deadline=None)
-@given(st.lists(NAMES, min_size=2, max_size=2, unique=True))
+@given(st.lists(FILE_NAMES, min_size=2, max_size=2, unique=True))
 def test_two_names_share_nothing(names):
     one, other = (Schedule(name, PROJECT, PROJECT / ".cascade", QA.python, At(2, 5)) for name in names)
     assert one.stem != other.stem
