@@ -290,5 +290,5 @@ def test_an_output_that_the_data_do_not_know_is_shown_beside_what_they_know() ->
         return dspy.Prediction(label=1, why={"a": {1, 2}})
 
     table = evaluate(other, scripted.split("dev", 1), metric(lambda example, prediction: True)).table()
-    assert table["predicted"] == [{"label": 1, "why": {"a": "{1, 2}"}}]
+    assert table["predicted"] == [{"label": 1, "why": {"a": [1, 2]}}]
     assert table["expected"] == [scripted.gold("dev 0")]

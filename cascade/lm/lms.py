@@ -7,6 +7,7 @@ import copy
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -107,11 +108,10 @@ class LMs(Mapping[str, Any]):
 
     def weights_gb(self, model: str) -> float | None:
         """Gigabytes of an embedded model's file, all of which each token passes; None for others."""
-        if not model.startswith("embedded/"):
-            return None
-        if model not in self._sizes:
-            self._sizes[model] = self.models.path(model).stat().st_size / 1e9
-        return self._sizes[model]
+        if model.startswith("embedded/") and model not in self._sizes:
+            with suppress(ModelError, OSError):  # of an LM that the program made itself
+                self._sizes[model] = self.models.path(model).stat().st_size / 1e9
+        return self._sizes.get(model)
 
     def _price_of(self, model: str) -> Price | None:
         """Of a model that settings name, or of the one that it was trained from."""
