@@ -322,7 +322,8 @@ def test_a_planted_fault_is_found_and_nothing_is_spent(project: Any, name: str) 
     document = json.loads(done.out)
     found = [one for one in document["findings"] if one["severity"] != "note"]
     assert [one["severity"] for one in found] == (1 + fault.besides) * [fault.severity] + fault.warnings * ["warning"]
-    sentence = f"{found[-1]['place']}: {found[-1]['sentence']}"
+    told = found[fault.besides]
+    sentence = f"{told['place']}: {told['sentence']}"
     assert [part for part in fault.told if part not in sentence] == [], sentence
     assert "\n" not in sentence
     assert ("stages" in document) == (fault.severity == "warning"), "a plan is made of what can run"
