@@ -22,7 +22,7 @@ from cascade.check import Prepared
 from cascade.dataset import Split
 from cascade.errors import CascadeError
 from cascade.evaluation import Evaluation, Outcome, evaluate
-from cascade.experiment import Stage
+from cascade.experiment import NO_LEVER, Stage
 from cascade.journal import Journal, RunRecord, Tracker, journals, unfinished, written
 from cascade.lm.gateway import Gateway
 from cascade.lm.ledger import Keeping, Ledger
@@ -34,6 +34,7 @@ from cascade.result import StageResult
 from cascade.settings import Settings
 from cascade.spending import Spent
 from cascade.tally import Tally
+from cascade.warm import brought
 
 _MANY = 1_000_000
 STOPPING = "Stopping: what is in flight is waited for and saved. Ctrl-C again stops at once."
@@ -110,7 +111,8 @@ class Session:
         """Tell how many LM calls a stage may make, judging included."""
         dev = of_judging(self.prepared, self.prepared.data.dev, calls_a_run=self.calls_a_run)
         self.bounds[name] = of_stage(stage, self.prepared, self.calls_a_run) + dev
-        self.progress.stage_begins(name, stage.optimizer.__name__, self.bounds[name])
+        begins = brought(self.prepared.experiment) if stage.lever == NO_LEVER else None
+        self.progress.stage_begins(name, begins.origin if begins else stage.optimizer.__name__, self.bounds[name])
 
     def judging(self, *splits: Split, spare: float = 2.0) -> Spent:
         """What evaluating once on each of `splits` will take, with something to spare."""

@@ -53,7 +53,9 @@ def headline(run: Run) -> str:
 
 def way_on(run: Run) -> str:
     """How to go on with a run that did not come to its end; "" for others."""
-    name = run.record.experiment
+    name, start = run.record.experiment, run.record.params.get("start")
+    if start:
+        name = f"{name} --from {start}"
     if run.status == "interrupted":
         return (
             f"To go on: `cascade run {name}`. It takes up this run as long as its definition is the same; "
@@ -66,7 +68,7 @@ def way_on(run: Run) -> str:
         )
     if run.status == "budget":
         return (
-            f"To go further: raise `budget` in experiments/{name}.py, then `cascade run {name}`. "
+            f"To go further: raise `budget` in experiments/{run.record.experiment}.py, then `cascade run {name}`. "
             "Answers that were recorded are not paid for again."
         )
     return ""
