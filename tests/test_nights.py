@@ -86,11 +86,12 @@ def test_the_page_shows_the_figures_beside_it() -> None:
 
 
 def test_what_is_published_keeps_the_promise() -> None:
-    assert (DOCUMENT["histories"], DOCUMENT["nights"], BOUND) == (2_000, NIGHTS, 0.98)
+    assert all(row["histories"] >= 2_000 for row in (*DOCUMENT["nothing"], *DOCUMENT["power"]))
+    assert (DOCUMENT["nights"], BOUND) == (NIGHTS, 0.98)
     assert worst(DOCUMENT) <= RULES.alpha
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
-def test_two_thousand_histories_keep_the_promise_in_every_world() -> None:
-    assert worst({"nothing": nothing_gained(2_000, NIGHTS)}) <= RULES.alpha
+def test_ten_thousand_histories_keep_the_promise_in_every_world() -> None:
+    assert worst({"nothing": nothing_gained(10_000, NIGHTS)}) <= RULES.alpha

@@ -21,15 +21,15 @@ from cascade.evaluation import Evaluation
 from cascade.journal import written
 from cascade.mlflow_store import promotions
 from cascade.mlflow_store.names import Names
-from cascade.mlflow_store.programs import load_program
-from cascade.mlflow_store.registry import CHALLENGER
+from cascade.mlflow_store.registry import CHALLENGER, CHAMPION
 from cascade.mlflow_store.store import connect, reaching
-from cascade.mlflow_store.versions import CHAMPION, MOVED, Version, Versions
+from cascade.mlflow_store.versions import MOVED, Version, Versions
 from cascade.production.gate import Rules, Ruling, gate
 from cascade.production.log import MOVES, Entry, PromotionLog, Standing, look, row_hashes, standing
-from cascade.production.scoring import Scorer, scoring
+from cascade.production.scoring import scoring
 from cascade.progress import Progress, Silent
 from cascade.settings import Settings
+from cascade.spending import Spent
 
 BASELINE = "the baseline"
 _AGAIN = "What stands in the promotion log is finished the next time."
@@ -43,6 +43,7 @@ class Judgement:
         entry: as it stands in the log.
         version: that was judged.
         challenger, reference: the evaluations on test.
+        spent: on them.
     """
 
     entry: Entry
@@ -50,6 +51,7 @@ class Judgement:
     ruling: Ruling
     challenger: Evaluation
     reference: Evaluation
+    spent: Spent
 
 
 def _reaching(method: Callable[..., Any]) -> Any:
@@ -82,6 +84,27 @@ class Registrar:
         """What the log says is so."""
         return standing(self.log.entries())
 
+    @property
+    def champion(self) -> Version | None:
+        """The version that serves."""
+        serving = self.standing.champion
+        return self.versions.numbered(serving) if serving else None
+
+    @property
+    def challenger_now(self) -> str:
+        """The version that is proposed; "" is none."""
+        return self.versions.aliases().get(CHALLENGER, "")
+
+    def judged(self, prepared: Prepared, version: Version) -> Entry | None:
+        """The last look at a version beside what serves today, on today's test; None where there was none."""
+        key = _key(prepared, version, self.champion)
+        return next((entry for entry in reversed(self.log.entries()) if entry.key == key), None)
+
+    @_reaching
+    def propose(self, number: str) -> None:
+        """Let a version be the challenger; "" proposes none."""
+        self.versions.point(CHALLENGER, number)
+
     @_reaching
     def settle(self) -> None:
         """Know what other machines wrote, finish what was begun, adopt what was done by hand."""
@@ -106,7 +129,7 @@ class Registrar:
         """
         if number:
             return self.versions.numbered(number)
-        made, named = self.versions.all(), self.versions.aliases().get(CHALLENGER, "")
+        made, named = self.versions.all(), self.challenger_now
         if run:
             found = [version for version in made if version.run.startswith(run) or version.run.endswith(run)]
             if len(found) != 1:
@@ -130,22 +153,22 @@ class Registrar:
         Raises:
             CascadeError: a program cannot be loaded or scored.
         """
-        serving = self.standing.champion
-        reference = self.challenger(number=serving) if serving else None
+        reference, test = self.champion, prepared.data.test
         with scoring(prepared, self.progress) as scorer:
-            new = self._score(scorer, version, "challenger")
-            old = self._score(scorer, reference, "champion") if reference else self._score_baseline(scorer)
-        test = prepared.data.test
-        shown = {"test": test.fingerprint, "metric": _metric(prepared), "signature": prepared.signature}
-        key = _digest([version.program, reference.program if reference else BASELINE, shown["test"], shown["metric"]])
-        rows = row_hashes(test)
+            new = scorer.score(scorer.load(version), test, f"challenger {version.number}")
+            if reference:
+                old = scorer.score(scorer.load(reference), test, f"champion {reference.number}")
+            else:
+                old = scorer.score(build_program(prepared.experiment), test, BASELINE)
+        shown = {"test": test.fingerprint, "metric": metric_of(prepared), "signature": prepared.signature}
+        key, rows = _key(prepared, version, reference), row_hashes(test)
         ruling = gate(new, old, rules, attempt=look(self.log.entries(), key, rows))
         entry = self._write(
             "judged", version.number, program=version.program, run=version.run,
             reference=reference.number if reference else "", reason=ruling.reason, granted=ruling.granted, key=key,
             attempt=ruling.attempt, rows=rows, figures=ruling.figures(), fingerprints=shown,
         )  # fmt: skip
-        return Judgement(entry, version, ruling, new, old)
+        return Judgement(entry, version, ruling, new, old, scorer.spent)
 
     def take_into_service(self, version: Version, reason: str, **more: Any) -> Entry:
         """Make a version the champion."""
@@ -229,16 +252,6 @@ class Registrar:
         if known:
             self.versions.tag(serving, {MOVED: entry.id})
 
-    def _score(self, scorer: Scorer, version: Version, role: str) -> Evaluation:
-        def share(settings: Settings) -> Any:
-            return scorer.prepared.lms.under(settings)
-
-        program = load_program(f"models:/{version.model_id}", self.settings, lms=share)
-        return scorer.score(program, scorer.prepared.data.test, f"{role} {version.number}")
-
-    def _score_baseline(self, scorer: Scorer) -> Evaluation:
-        return scorer.score(build_program(scorer.prepared.experiment), scorer.prepared.data.test, BASELINE)
-
 
 @contextmanager
 def registrar(settings: Settings, experiment: str, progress: Progress | None = None) -> Iterator[Registrar]:
@@ -263,8 +276,14 @@ def registrar(settings: Settings, experiment: str, progress: Progress | None = N
         yield desk
 
 
-def _metric(prepared: Prepared) -> str:
+def metric_of(prepared: Prepared) -> str:
+    """A hash of the metric, by which figures are known to be of the same."""
     return _digest({name: prepared.parts.get(name) for name in ("metric", "metric_code")})
+
+
+def _key(prepared: Prepared, version: Version, reference: Version | None) -> str:
+    against = reference.program if reference else BASELINE
+    return _digest([version.program, against, prepared.data.test.fingerprint, metric_of(prepared)])
 
 
 def _digest(value: object) -> str:
