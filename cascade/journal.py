@@ -253,10 +253,10 @@ def journals(home: Path, experiment: str, warn: Callable[[str], None] = lambda _
     return (journal for _, _, journal in sorted(found, key=lambda entry: entry[:2], reverse=True))
 
 
-def interrupted(home: Path, experiment: str, signature: str) -> Journal | None:
-    """The newest run of the same definition that did not end, if it is the newest of that definition."""
+def interrupted(home: Path, experiment: str, signature: str, kind: str = "cascade") -> Journal | None:
+    """The newest run of a definition and a kind that did not end, if it is the newest of them."""
     for journal in journals(home, experiment):
-        if journal.run.signature == signature:
+        if (journal.run.signature, journal.run.kind) == (signature, kind):
             return None if journal.run.status in ENDED else journal
     return None
 
@@ -265,9 +265,9 @@ def unfinished(home: Path) -> dict[str, float]:
     """Runs that are under way or could be gone on with, such as `qa 20261122-031500-4f2a`, and when they began."""
     found: dict[str, float] = {}
     for folder in sorted((home / "runs").glob("*")):
-        newest: dict[str, RunRecord] = {}
+        newest: dict[tuple[str, str], RunRecord] = {}
         for journal in journals(home, folder.name):
-            newest.setdefault(journal.run.signature, journal.run)
+            newest.setdefault((journal.run.signature, journal.run.kind), journal.run)
         found |= {f"{run.experiment} {run.id}": run.started for run in newest.values() if run.status not in ENDED}
     return found
 

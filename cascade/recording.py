@@ -30,12 +30,12 @@ _OTHER = re.compile(r"[^A-Za-z0-9_.-]+")
 """What stands in no key of a metric, where a slash would also make a section of its own in MLflow."""
 
 
-def begin_journal(prepared: Prepared, started: float) -> Journal:
+def begin_journal(prepared: Prepared, started: float, kind: str = "cascade") -> Journal:
     """A journal of a run that begins, with the program's source as it is now and the groups of its examples.
 
     The run's record is written last: a journal that is found has them all.
     """
-    record = run_record(prepared, started)
+    record = run_record(prepared, started, kind)
     journal = Journal.at(prepared.settings.home, record)
     journal.write("source.py", source_file(prepared.experiment).read_text("utf-8"))
     journal.write("groups.json", groups(prepared.data))
@@ -43,7 +43,7 @@ def begin_journal(prepared: Prepared, started: float) -> Journal:
     return journal
 
 
-def run_record(prepared: Prepared, started: float) -> RunRecord:
+def run_record(prepared: Prepared, started: float, kind: str = "cascade") -> RunRecord:
     """The record of a run that begins; `started` in seconds since 1970."""
     experiment, data = prepared.experiment, prepared.data
     splits = {
@@ -58,6 +58,7 @@ def run_record(prepared: Prepared, started: float) -> RunRecord:
     return RunRecord(
         id=new_id(started),
         experiment=prepared.name,
+        kind=kind,
         hypothesis=experiment.hypothesis,
         signature=prepared.signature,
         parts=prepared.parts,

@@ -45,6 +45,7 @@ def execute(
     progress: Progress | None = None,
     new: bool = False,
     fresh: bool = False,
+    kind: str = "cascade",
 ) -> Result:
     """Run an experiment to its end, or go on with one that was interrupted.
 
@@ -53,6 +54,7 @@ def execute(
         progress: is told what happens; None is nobody.
         new: start over although an interrupted run of the same definition exists.
         fresh: pay for every answer again, whatever the ledger holds. Going on with such a run repeats nothing.
+        kind: of the run that begins; one is gone on with by its own kind only.
 
     Raises:
         DefinitionError: a check found an error; nothing was begun.
@@ -61,11 +63,12 @@ def execute(
     """
     home, progress = prepared.settings.home, progress or Silent()
     refuse(found := examine(prepared))
-    with alone(home / "locks" / f"{prepared.name}.lock", prepared.name):
-        earlier = None if new else interrupted(home, prepared.name, prepared.signature)
+    with alone(home / "locks" / f"{prepared.name}.lock", f"Experiment {prepared.name!r}"):
+        earlier = None if new else interrupted(home, prepared.name, prepared.signature, kind)
         started = earlier.run.started if earlier else next_start(home, prepared.name)
         with open_ledger(prepared.settings, started, progress) as ledger:
-            session = begin(prepared, earlier or begin_journal(prepared, started), ledger, tracker, progress, fresh)
+            journal = earlier or begin_journal(prepared, started, kind)
+            session = begin(prepared, journal, ledger, tracker, progress, fresh)
             progress.begin(prepared, session.journal, session.meter, resumed=earlier is not None)
             tell(found, session.journal, progress)
             return _guarded(session)

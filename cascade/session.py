@@ -210,8 +210,11 @@ def _all_spent(record: RunRecord, tally: Tally) -> tuple[Spent, dict[str, Spent]
 
 
 @contextmanager
-def alone(path: Path, name: str) -> Iterator[None]:
-    """Hold the experiment's lock; the kernel frees it when the process dies.
+def alone(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock; the kernel frees it when the process dies.
+
+    Args:
+        what: runs alone, such as `Experiment 'qa'`.
 
     Raises:
         CascadeError: another process holds it, or it cannot be made.
@@ -223,7 +226,7 @@ def alone(path: Path, name: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise CascadeError(f"Experiment {name!r} is running already. Wait for it, or end it.") from None
+            raise CascadeError(f"{what} is running already. Wait for it, or end it.") from None
         yield
 
 

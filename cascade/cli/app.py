@@ -22,6 +22,7 @@ from cascade.cli.harvest import harvest
 from cascade.cli.ledger import ledger
 from cascade.cli.listing import list_experiments
 from cascade.cli.models import models
+from cascade.cli.nightly import nightly
 from cascade.cli.parts import Parts
 from cascade.cli.promote import promote, rollback
 from cascade.cli.run import run
@@ -44,6 +45,7 @@ app.command("export")(export)
 app.command("promote")(promote)
 app.command("rollback")(rollback)
 app.command("gate")(gate)
+app.command("nightly")(nightly)
 app.command("harvest")(harvest)
 app.command("schedule")(schedule)
 app.add_typer(models, name="models")
@@ -119,7 +121,8 @@ def _failed(error: Exception) -> int:
 def _interrupted(words: list[str]) -> int:
     command = next((word for word in words if not word.startswith("-")), "")
     begun = " --from …" if any(word.partition("=")[0] == "--from" for word in words) else ""
-    _say(f"interrupted; `cascade run NAME{begun}` goes on." if command == "run" else "interrupted.")
+    on = {"run": f"cascade run NAME{begun}", "nightly": "cascade nightly NAME"}.get(command, "")
+    _say(f"interrupted; `{on}` goes on." if on else "interrupted.")
     return INTERRUPTED
 
 

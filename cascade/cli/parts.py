@@ -7,6 +7,7 @@ prints.
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
@@ -31,9 +32,11 @@ class Parts:
 
     Args:
         lms: makes the LMs from settings; default: those that settings name.
+        clock: seconds since 1970, which say what night it is.
     """
 
     lms: "Callable[[Settings], LMs] | None" = None
+    clock: "Callable[[], float]" = time.time
 
 
 def parts_of(context: typer.Context) -> Parts:

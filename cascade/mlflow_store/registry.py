@@ -1,7 +1,7 @@
 """A run's best program as a version in MLflow's model registry, proposed as challenger.
 
 Invariant: a run makes one version, and the alias `challenger` only moves forward: never to an older run's program, and
-never to a program that was rejected.
+never to a program that was rejected or that serves already.
 """
 
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 from cascade.journal import RunRecord
 
-CHALLENGER = "challenger"
+CHALLENGER, CHAMPION = "challenger", "champion"
 REJECTED = "rejected"
 """Tag of a version that was rolled back."""
 _DESCRIPTION = 5000
@@ -82,8 +82,10 @@ def _show_on_model(client: Any, model_id: str, name: str, version: str) -> None:
 
 
 def _may_challenge(client: Any, name: str, run: RunRecord, versions: list[Any], program: str) -> bool:
-    if any(version.tags.get("cascade.program") == program and REJECTED in version.tags for version in versions):
+    aliases = {alias: str(number) for alias, number in client.get_registered_model(name).aliases.items()}
+    same = [version for version in versions if version.tags.get("cascade.program") == program]
+    if any(REJECTED in version.tags or str(version.version) == aliases.get(CHAMPION) for version in same):
         return False
-    number = str(client.get_registered_model(name).aliases.get(CHALLENGER, ""))
+    number = aliases.get(CHALLENGER, "")
     standing = next((version for version in versions if str(version.version) == number), None)
     return standing is None or standing.tags.get("cascade.run_id", "") <= run.id

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cascade.errors import TrackingError
-from cascade.mlflow_store.registry import CHALLENGER, REJECTED
+from cascade.mlflow_store.registry import CHALLENGER, CHAMPION, REJECTED
 
-CHAMPION, PREVIOUS = "champion", "previous"
+PREVIOUS = "previous"
 MOVED = "cascade.moved"
 """Tag of a version: the promotion log's entry that last took it into service, once MLflow followed it."""
 

@@ -6,8 +6,6 @@ is adopted, with an entry that says so, and is never undone.
 """
 
 import fcntl
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,20 +18,18 @@ from cascade.errors import Refused
 from cascade.evaluation import Evaluation
 from cascade.journal import written
 from cascade.mlflow_store import promotions
-from cascade.mlflow_store.models import serving_lms
 from cascade.mlflow_store.names import Names
-from cascade.mlflow_store.programs import load_program
-from cascade.mlflow_store.registry import CHALLENGER
+from cascade.mlflow_store.registry import CHALLENGER, CHAMPION
 from cascade.mlflow_store.store import connect, reaching
-from cascade.mlflow_store.versions import CHAMPION, MOVED, Version, Versions
+from cascade.mlflow_store.versions import MOVED, Version, Versions
 from cascade.production.gate import Rules, Ruling, gate
 from cascade.production.log import MOVES, Entry, PromotionLog, Standing, look, row_hashes, standing
-from cascade.production.scoring import Scorer, scoring
-from cascade.program import snapshot
+from cascade.production.looks import BASELINE, key_of, lms_of, lms_of_baseline, metric_of
+from cascade.production.scoring import scoring
 from cascade.progress import Progress, Silent
 from cascade.settings import Settings
+from cascade.spending import Spent
 
-BASELINE = "the baseline"
 _AGAIN = "What stands in the promotion log is finished the next time."
 
 
@@ -45,6 +41,7 @@ class Judgement:
         entry: as it stands in the log.
         version: that was judged.
         challenger, reference: the evaluations on test.
+        spent: on them.
     """
 
     entry: Entry
@@ -52,6 +49,7 @@ class Judgement:
     ruling: Ruling
     challenger: Evaluation
     reference: Evaluation
+    spent: Spent
 
 
 def _reaching(method: Callable[..., Any]) -> Any:
@@ -84,6 +82,27 @@ class Registrar:
         """What the log says is so."""
         return standing(self.log.entries())
 
+    @property
+    def champion(self) -> Version | None:
+        """The version that serves."""
+        serving = self.standing.champion
+        return self.versions.numbered(serving) if serving else None
+
+    @property
+    def challenger_now(self) -> str:
+        """The version that is proposed; "" is none."""
+        return self.versions.aliases().get(CHALLENGER, "")
+
+    def judged(self, prepared: Prepared, version: Version) -> Entry | None:
+        """The last look at a version beside what serves today, on today's test; None where there was none."""
+        key = key_of(prepared, version, self.champion)
+        return next((entry for entry in reversed(self.log.entries()) if entry.key == key), None)
+
+    @_reaching
+    def propose(self, number: str) -> None:
+        """Let a version be the challenger; "" proposes none."""
+        self.versions.point(CHALLENGER, number)
+
     @_reaching
     def settle(self) -> None:
         """Know what other machines wrote, finish what was begun, adopt what was done by hand."""
@@ -108,7 +127,7 @@ class Registrar:
         """
         if number:
             return self.versions.numbered(number)
-        made, named = self.versions.all(), self.versions.aliases().get(CHALLENGER, "")
+        made, named = self.versions.all(), self.challenger_now
         if run:
             found = [version for version in made if version.run.startswith(run) or version.run.endswith(run)]
             if len(found) != 1:
@@ -132,23 +151,26 @@ class Registrar:
         Raises:
             CascadeError: a program cannot be loaded or scored.
         """
-        serving = self.standing.champion
-        reference = self.challenger(number=serving) if serving else None
+        reference, test = self.champion, prepared.data.test
         with scoring(prepared, self.progress) as scorer:
-            new, one = self._score(scorer, version, "challenger")
-            old, other = self._score(scorer, reference, "champion") if reference else self._score_baseline(scorer)
-        test = prepared.data.test
-        shown = {"test": test.fingerprint, "metric": _metric(prepared), "signature": prepared.signature}
-        against = reference.program if reference else BASELINE
-        key = _digest([version.program, against, shown["test"], shown["metric"]])
-        rows = row_hashes(test)
-        ruling = gate(new, old, rules, attempt=look(self.log.entries(), key, rows), same_lms=one == other)
+            new_program = scorer.load(version)
+            new = scorer.score(new_program, test, f"challenger {version.number}")
+            if reference:
+                old_program = scorer.load(reference)
+                old, before = scorer.score(old_program, test, f"champion {reference.number}"), lms_of(old_program)
+            else:
+                bare = build_program(prepared.experiment)
+                old, before = scorer.score(bare, test, BASELINE), lms_of_baseline(prepared, bare)
+        shown = {"test": test.fingerprint, "metric": metric_of(prepared), "signature": prepared.signature}
+        key, rows = key_of(prepared, version, reference), row_hashes(test)
+        attempt, same = look(self.log.entries(), key, rows), lms_of(new_program) == before
+        ruling = gate(new, old, rules, attempt=attempt, same_lms=same)
         entry = self._write(
             "judged", version.number, program=version.program, run=version.run,
             reference=reference.number if reference else "", reason=ruling.reason, granted=ruling.granted, key=key,
             attempt=ruling.attempt, rows=rows, figures=ruling.figures(), fingerprints=shown,
         )  # fmt: skip
-        return Judgement(entry, version, ruling, new, old)
+        return Judgement(entry, version, ruling, new, old, scorer.spent)
 
     def take_into_service(self, version: Version, reason: str, **more: Any) -> Entry:
         """Make a version the champion."""
@@ -232,21 +254,6 @@ class Registrar:
         if known:
             self.versions.tag(serving, {MOVED: entry.id})
 
-    def _score(self, scorer: Scorer, version: Version, role: str) -> tuple[Evaluation, object]:
-        """The evaluation, and which LMs answered."""
-
-        def share(settings: Settings) -> Any:
-            return scorer.prepared.lms.under(settings)
-
-        program = load_program(f"models:/{version.model_id}", self.settings, lms=share)
-        lms = (program.config["predictors"], program.config["lms"])
-        return scorer.score(program, scorer.prepared.data.test, f"{role} {version.number}"), lms
-
-    def _score_baseline(self, scorer: Scorer) -> tuple[Evaluation, object]:
-        prepared, program = scorer.prepared, build_program(scorer.prepared.experiment)
-        lms = (dict(snapshot(program).lms), serving_lms(prepared.settings.describe()))
-        return scorer.score(program, prepared.data.test, BASELINE), lms
-
 
 @contextmanager
 def registrar(settings: Settings, experiment: str, progress: Progress | None = None) -> Iterator[Registrar]:
@@ -269,14 +276,6 @@ def registrar(settings: Settings, experiment: str, progress: Progress | None = N
         desk = Registrar(settings, experiment, progress)
         desk.settle()
         yield desk
-
-
-def _metric(prepared: Prepared) -> str:
-    return _digest({name: prepared.parts.get(name) for name in ("metric", "metric_code")})
-
-
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _clock(seconds: float) -> str:

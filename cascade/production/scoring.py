@@ -19,6 +19,8 @@ from cascade.evaluation import Evaluation, evaluate
 from cascade.lm.gateway import Gateway, installed
 from cascade.lm.meter import Meter
 from cascade.lm.named import offering
+from cascade.mlflow_store.programs import Program, load_program
+from cascade.mlflow_store.versions import Version
 from cascade.outcome import Outcome
 from cascade.progress import Progress
 from cascade.session import interruptible, open_ledger
@@ -62,6 +64,10 @@ class Scorer:
                 f"{name} was not scored on {split.name}: {error}. Raise the experiment's budget; what was answered is "
                 "kept."
             ) from None
+
+    def load(self, version: Version) -> Program:
+        """A program out of the registry, under the LMs of the experiment; raises `CascadeError` where it cannot be."""
+        return load_program(f"models:/{version.model_id}", self.prepared.settings, lms=self.prepared.lms.under)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ is markup.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,15 @@ def comparison_page(compared: SideBySide) -> str:
     costs = [amount(point.cost, compared.unit) for point in compared.points]
     document, chart = comparison_document(compared), cost_chart(compared)
     return _environment().get_template("compare.html").render(compared=document, chart=chart, costs=costs, most=MOST)
+
+
+def nights_page(nights: Sequence[Mapping[str, Any]]) -> str:
+    """What came of nights, one an experiment.
+
+    Args:
+        nights: documents as `cascade.production.telling` makes them.
+    """
+    return _environment().get_template("nights.html").render(nights=nights, most=MOST)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,7 @@ class Project:
     folder: Path
     engine: ScriptedEngine
     capture: pytest.CaptureFixture[str]
+    clock: Callable[[], float] = time.time
 
     def write(self, path: str, text: str) -> None:
         file = self.folder / path
@@ -75,7 +77,7 @@ class Project:
         """Run a command with scripted LMs."""
         scripted = lms or (lambda settings: ScriptedLMs(settings, self.engine))
         self.capture.readouterr()
-        code = main(list(words), parts=Parts(lms=scripted))
+        code = main(list(words), parts=Parts(scripted, self.clock))
         captured = self.capture.readouterr()
         return Done(code, captured.out, captured.err)
 

@@ -1,0 +1,1 @@
+"""Histories of nights, simulated with our own gate."""
