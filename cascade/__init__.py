@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from cascade.errors import CascadeError
     from cascade.experiment import Budget, Experiment, Headroom, Plateau, Stage
     from cascade.metrics import Metric, Score, metric
+    from cascade.production.champion import load_champion
     from cascade.result import Result
     from cascade.running import run
 
@@ -25,12 +26,13 @@ _HOME = {
     "Result": "result",
     "Score": "metrics",
     "Stage": "experiment",
+    "load_champion": "production.champion",
     "metric": "metrics",
     "run": "running",
 }
 __all__ = [
     "Budget", "CascadeError", "Dataset", "Experiment", "Headroom", "Metric", "Plateau", "Result", "Score", "Stage",
-    "metric", "run",
+    "load_champion", "metric", "run",
 ]  # fmt: skip
 
 
