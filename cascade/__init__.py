@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cascade.experiment import Budget, Experiment, Headroom, Plateau, Stage
     from cascade.lm.named import lm_named
     from cascade.metrics import Metric, Score, metric
+    from cascade.production.champion import load_champion
     from cascade.result import Result
     from cascade.running import run
 
@@ -27,12 +28,13 @@ _HOME = {
     "Score": "metrics",
     "Stage": "experiment",
     "lm_named": "lm.named",
+    "load_champion": "production.champion",
     "metric": "metrics",
     "run": "running",
 }
 __all__ = [
     "Budget", "CascadeError", "Dataset", "Experiment", "Headroom", "Metric", "Plateau", "Result", "Score", "Stage",
-    "lm_named", "metric", "run",
+    "lm_named", "load_champion", "metric", "run",
 ]  # fmt: skip
 
 

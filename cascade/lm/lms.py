@@ -6,7 +6,7 @@ Invariant: what cannot be called is found out here, before anything is spent: an
 import copy
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -42,6 +42,7 @@ class LMs(Mapping[str, Any]):
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._made: dict[str, Any] = {}
+        self._open: list[Any] = []
         self._prices: dict[str, Price | None] = {}
         self._sizes: dict[str, float] = {}
         self._paces: dict[tuple[str, str], Pace] = {}
@@ -90,7 +91,7 @@ class LMs(Mapping[str, Any]):
     def under(self, settings: Settings) -> "LMs":
         """LMs of other settings that share this one's embedded engine: weights are in memory once."""
         twin = copy.copy(self)
-        twin.settings, twin._made = settings, {}
+        twin.settings, twin._made, twin._open, twin._prices = settings, {}, [], {}
         twin.__dict__.pop("adapter", None)
         if any(one.lm_named(name).embedded for one in (self.settings, settings) for name in one.describe()):
             twin.__dict__["engine"] = self.engine
@@ -176,15 +177,44 @@ class LMs(Mapping[str, Any]):
         # A core that reads prompts should not wait for the Python of the answer before.
         return self.settings.threads or ((os.cpu_count() or 1) + 1 if self.settings.lm_named("task").embedded else 8)
 
+    def hold(self, models: Iterable[str]) -> None:
+        """Load the embedded ones of `models` now, so that no call waits for them, and keep them beside each other.
+
+        Raises:
+            ModelError: weights cannot be loaded.
+        """
+        if embedded := sorted(model for model in models if model.startswith("embedded/")):
+            self.engine.in_memory = max(len(embedded), self.engine.in_memory)
+            try:
+                for model in embedded:
+                    self.engine.launch(model)
+            except dspy.lm15.LM15Error as error:
+                raise ModelError(str(error)) from None
+
+    def let_go(self, models: Iterable[str]) -> None:
+        """Free the weights of the embedded ones of `models`; who calls them again loads them."""
+        for model in models:
+            if model.startswith("embedded/"):
+                self.engine.kill(model)
+
+    def disconnect(self) -> None:
+        """Close connections; who calls again opens new ones."""
+        for lm in self._open:
+            lm.close()
+
     def close(self) -> None:
         """Free the weights in memory, and connections; who calls again opens new ones."""
-        for lm in self._made.values():
-            lm.close()
+        self.disconnect()
         if "engine" in self.__dict__:
             self.engine.close()
 
     def _make(self, spec: LMSpec, role: str, named: str = "") -> Any:
         """An LM; `named` is its name where it is one of settings, and no other model under the options of one."""
+        lm = self._new(spec, role, named)
+        self._open.append(lm)
+        return lm
+
+    def _new(self, spec: LMSpec, role: str, named: str) -> Any:
         hide(secrets_of(spec.options))
         if spec.embedded:
             from cascade.lm.embedded import embedded_lm

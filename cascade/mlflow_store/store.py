@@ -36,10 +36,16 @@ PATIENCE = 5.0
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
-def connect(uri: str) -> Any:
-    """An `MlflowClient` for a store that answers; raises whatever kept it from answering."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+def connect(uri: str, *, ours: bool = True) -> Any:
+    """An `MlflowClient` for a store that answers; raises whatever kept it from answering.
+
+    Args:
+        ours: whether the process is cascade's, so that `ENVIRONMENT` is what MLflow goes by in it; a service that
+            loads a program goes by its own.
+    """
+    if ours:
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
     _knock(uri)
     from mlflow import MlflowClient
 

@@ -25,7 +25,7 @@ from cascade.lm.embedded.vocabulary import Vocabulary
 from cascade.spending import ROLLOUT
 
 _IN_MEMORY = 2
-"""Models kept loaded: a student and its teacher."""
+"""Models kept loaded unless more are asked for: a student and its teacher."""
 
 
 class EmbeddedEngine:
@@ -38,13 +38,14 @@ class EmbeddedEngine:
             the arithmetic.
         threads: CPU threads to use in all; None: one a core.
 
-    Weights are loaded on first use; two models stay in memory, the least recently used goes first.
+    Weights are loaded on first use; `in_memory` models stay (2), the least recently used goes first.
     """
 
     def __init__(self, models: Models, *, deterministic: bool = True, threads: int | None = None) -> None:
         self.models = models
         self.deterministic = deterministic
         self.threads = threads
+        self.in_memory = _IN_MEMORY
         self._pools: OrderedDict[str, tuple[Pool, str, Vocabulary]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -89,8 +90,13 @@ class EmbeddedEngine:
             self._pools.pop(model.removeprefix(PREFIX), None)
 
     def launch(self, model: str) -> None:
-        """Load a model's weights now; nothing happens if they are there."""
-        self._model(model)
+        """Load a model's weights now, while others are asked; nothing happens if they are there."""
+        name = model.removeprefix(PREFIX)
+        if name not in self._pools:
+            pool = self._load(name)
+            with self._lock:
+                self._pools.setdefault(name, pool)
+        self._model(name)
 
     def identity(self, model: str) -> str:
         """What a request does not show of its answer: weights and mode, for a cache's key; raises `ModelError`."""
@@ -118,9 +124,9 @@ class EmbeddedEngine:
         with self._lock:
             if name not in self._pools:
                 self._pools[name] = self._load(name)
-                while len(self._pools) > _IN_MEMORY:
-                    self._pools.popitem(last=False)
             self._pools.move_to_end(name)
+            while len(self._pools) > self.in_memory:
+                self._pools.popitem(last=False)
             return self._pools[name]
 
     def _load(self, name: str) -> tuple[Pool, str, Vocabulary]:
