@@ -22,6 +22,7 @@ from cascade.cli.models import models
 from cascade.cli.parts import Parts
 from cascade.cli.promote import promote, rollback
 from cascade.cli.run import run
+from cascade.cli.serve import serve
 from cascade.cli.show import show
 from cascade.cli.ui import ui
 from cascade.errors import CascadeError, Interrupted
@@ -38,6 +39,7 @@ app.command("show")(show)
 app.command("compare")(compare)
 app.command("promote")(promote)
 app.command("rollback")(rollback)
+app.command("serve")(serve)
 app.add_typer(models, name="models")
 app.add_typer(ledger, name="ledger")
 app.command("ui")(ui)

@@ -49,7 +49,17 @@ def server(shop: Shop, endpoint: str) -> Iterator[str]:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DSPY_CACHEDIR": str(shop.folder / "cache"),
     }
-    command = [BIN / "mlflow", "models", "serve", "-m", "models:/qa@champion", "--env-manager", "local", "-p", str(port)]
+    command = [
+        BIN / "mlflow",
+        "models",
+        "serve",
+        "-m",
+        "models:/qa@champion",
+        "--env-manager",
+        "local",
+        "-p",
+        str(port),
+    ]
     with (shop.folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=there, env=environ, stdout=log, stderr=log, start_new_session=True)
     try:
