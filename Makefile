@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install -qq --no-deps --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cascade promote schedule test test-all lint ui bench faults
+.PHONY: help setup cascade promote serve nightly schedule test test-all lint ui bench faults
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,8 +43,18 @@ promote: ## Take the challenger into service if it is better on test: make promo
 	@$(MAKE) --no-print-directory setup
 	@$(BIN)/cascade promote "$(EXP)" $(ARGS)
 
+nightly: ## Take up new rows, try to beat what serves, send one challenger to the gate: make nightly EXP=qa [ARGS=--promote].
+	@test -n "$(EXP)" || { echo 'make: which experiment? Say make nightly EXP=qa; `cascade list` shows them all.' >&2; exit 2; }
+	@$(MAKE) --no-print-directory setup
+	@$(BIN)/cascade nightly $(EXP) $(ARGS)
+
 schedule: setup ## Try every night to beat what serves: make schedule EXP=qa AT=02:00 [ARGS=--remove]; make schedule ARGS=--list.
 	@$(BIN)/cascade schedule $(if $(EXP),"$(EXP)") $(if $(AT),--at "$(AT)") $(ARGS)
+
+serve: ## Serve the champion over HTTP: make serve EXP=qa [ARGS="--port 8000"].
+	@test -n "$(EXP)" || { echo 'make: which experiment? Say make serve EXP=qa; `cascade list` shows them all.' >&2; exit 2; }
+	@$(MAKE) --no-print-directory setup
+	@$(BIN)/cascade serve "$(EXP)" $(ARGS)
 
 test: setup ## Run the tests, but for those that take minutes.
 	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(ARGS)

@@ -23,6 +23,8 @@ ROLES = ("task", "prompt", "teacher", "student")
 _FIELDS = (
     "home", "lm", "threads", "force_format", "deterministic", "model_prefix", "experiment_prefix", "seed", "ledger_gb",
 )  # fmt: skip
+TOKEN = "CASCADE_TOKEN"
+"""What a request to a server must hold: a key, so it is in the environment alone, and read by what serves."""
 _NO_ANSWER_CHANGES = ("headers", "extra_headers", "num_retries", "max_retries", "timeout", "cache")
 _SECRET = ("_key", "_token", "_secret", "password")
 """How the names of options end that are never looked at."""
@@ -200,8 +202,8 @@ def _read_pyproject(path: Path) -> dict[str, Any]:
 def _read_environ(environ: Mapping[str, str]) -> dict[str, Any]:
     names = {f"CASCADE_{name.upper()}": name for name in _FIELDS}
     for key in environ:
-        if key.startswith("CASCADE_") and key not in names and not key.startswith("CASCADE_LM_"):
-            raise SettingsError(f"{key} is no setting. Known: {', '.join(names)}, CASCADE_LM_<NAME>.")
+        if key.startswith("CASCADE_") and key not in (*names, TOKEN) and not key.startswith("CASCADE_LM_"):
+            raise SettingsError(f"{key} is no setting. Known: {', '.join((*names, TOKEN))}, CASCADE_LM_<NAME>.")
     del names["CASCADE_LM"]  # read with the LMs by name
     return {names[key]: value for key, value in environ.items() if key in names and value}
 

@@ -27,6 +27,7 @@ from cascade.cli.parts import Parts
 from cascade.cli.promote import promote, rollback
 from cascade.cli.run import run
 from cascade.cli.schedule import schedule
+from cascade.cli.serve import serve
 from cascade.cli.show import show
 from cascade.cli.ui import ui
 from cascade.errors import CascadeError, Interrupted
@@ -44,6 +45,7 @@ app.command("compare")(compare)
 app.command("export")(export)
 app.command("promote")(promote)
 app.command("rollback")(rollback)
+app.command("serve")(serve)
 app.command("gate")(gate)
 app.command("nightly")(nightly)
 app.command("harvest")(harvest)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from cascade.errors import Refused, TrackingError
 from cascade.lm.embedded.models import write_json
@@ -57,6 +58,8 @@ class Served:
     def __init__(self, number: str, model_id: str, program: Program) -> None:
         self.number, self.model_id, self.program = number, model_id, program
         self.calls = 0
+        self.form: Any = None
+        """What a server made of its signature."""
 
 
 class Live:
@@ -124,7 +127,6 @@ class Live:
         with self._looking:
             try:
                 found = self._named()
-                self.seen = time.time()
             except Exception as error:
                 self._warn_once("store", f"{_said(error)} What is loaded goes on serving.")
                 return
@@ -158,6 +160,7 @@ class Live:
             named = {alias: aliases[alias] for alias in self.target.aliases if alias in aliases}
             fresh = {*named.values()} - {served.number for served in self._now.values()}
             found = {number: versions.numbered(number) for number in fresh}
+        self.seen = time.time()
         if first not in named:
             raise Refused(
                 f"Nothing serves for {self.target.experiment!r}: no version of {model!r} has the alias {first!r}. "

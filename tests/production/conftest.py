@@ -1,9 +1,11 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dspy
 import pytest
+from asking import Asked, Asking
 from by_hand_versions import Shop
 
 
@@ -22,3 +24,17 @@ def shop(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch, no_
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     return Shop(tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+@pytest.fixture
+def asking(shop: Shop) -> Iterator[Asked]:
+    """Makes applications of the shop's champion."""
+    made: list[Asking] = []
+
+    def make(**options: Any) -> Asking:
+        made.append(Asking(shop, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
