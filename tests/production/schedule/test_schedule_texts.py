@@ -160,7 +160,7 @@ def test_any_name_comes_through(name):
         if "tee" in step.get("run", "")
     ]
     command = nightly.replace("${{ '${{' }}", "${{").removesuffix(" | tee nightly.txt\n")
-    assert shlex.split(command) == [".venv/bin/cascade", *words]
+    assert shlex.split(command) == [".venv/bin/cascade", "nightly", "--html", "nightly.html", *words[1:]]
     job = cronjob(schedule)
     (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     # Kubernetes reads `$$` as `$`, and `$(NAME)` of no variable as it stands.
