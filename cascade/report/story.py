@@ -30,7 +30,14 @@ def proof(run: Run) -> str:
 
 def story(run: Run) -> list[str]:
     """The run from its beginning to what to do next, a sentence or two an entry, each in one line."""
-    told = [_opening(run), _dev(run), _test(run), _examples(run), run.headroom and f"Headroom: {run.headroom}"]
+    told = [
+        _opening(run),
+        _began(run),
+        _dev(run),
+        _test(run),
+        _examples(run),
+        run.headroom and f"Headroom: {run.headroom}",
+    ]
     return [in_line(text) for text in (*told, _warned(run), _stages(run), _saved(run), _cost(run), way_on(run)) if text]
 
 
@@ -106,6 +113,12 @@ def _opening(run: Run) -> str:
     lasted = f" after {clock(run.heard - record.started)}" if run.status != "running" else ""
     why = f": {why}" if (why := why_ended(run)) else ""
     return f"Run {run.id} of {record.experiment}, begun {moment(record.started)}, {STATUS[run.status]}{lasted}{why}."
+
+
+def _began(run: Run) -> str:
+    """From which program that existed, where it began from one."""
+    found = [stage for stage in run.stages if stage.number == 1 and run.record.params.get("start")]
+    return f"It began from {found[0].params.get('program')}, judged as {found[0].folder}." if found else ""
 
 
 def _dev(run: Run) -> str:

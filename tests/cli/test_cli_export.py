@@ -206,6 +206,10 @@ def test_what_was_exported_comes_back_and_so_do_runs_and_models(project):
     assert (project.folder / "model.json").read_text() == (project.folder / "old.json").read_text()
     shown = project.cascade("show", "letters", "--json")
     assert json.loads(shown.out)["params"]["start"] == "models:/letters/1"
+    assert re.search(
+        r"It began from models:/letters/1 \([0-9a-f]{12}\), judged as 1-start\.",
+        " ".join(json.loads(shown.out)["story"]),
+    )
 
 
 FROM = [
