@@ -12,6 +12,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from cascade.errors import SettingsError
+from cascade.mlflow_store.store import ENVIRONMENT
 from cascade.production.schedule.entry import At
 
 _ASSIGNED = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=", re.MULTILINE)
@@ -54,8 +55,9 @@ def keys_of(models: Iterable[str]) -> list[str]:
 
 
 def set_here(environ: Mapping[str, str]) -> list[str]:
-    """Names in this shell that a night may read and will not find."""
-    return sorted(name for name, value in environ.items() if value and _OURS.match(name))
+    """Names in this shell that a night may read and will not find; what cascade sets itself is not among them."""
+    given = (name for name, value in environ.items() if value and ENVIRONMENT.get(name) != value)
+    return sorted(name for name in given if _OURS.match(name))
 
 
 def elsewhere(*names: Iterable[str]) -> list[str]:
