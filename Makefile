@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install -qq --no-deps --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cascade test test-all lint ui bench faults
+.PHONY: help setup cascade promote test test-all lint ui bench faults
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,11 @@ cascade: ## Run an experiment: make cascade EXP=qa [ARGS="--new"].
 	@test -n "$(EXP)" || { echo 'make: which experiment? Say make cascade EXP=qa; `cascade list` shows them all.' >&2; exit 2; }
 	@$(MAKE) --no-print-directory setup
 	@$(BIN)/cascade run "$(EXP)" $(ARGS)
+
+promote: ## Take the challenger into service if it is better on test: make promote EXP=qa [ARGS="--note why"].
+	@test -n "$(EXP)" || { echo 'make: which experiment? Say make promote EXP=qa; `cascade list` shows them all.' >&2; exit 2; }
+	@$(MAKE) --no-print-directory setup
+	@$(BIN)/cascade promote "$(EXP)" $(ARGS)
 
 test: setup ## Run the tests, but for those that take minutes.
 	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(ARGS)

@@ -11,9 +11,10 @@ from cascade.building import carve
 from cascade.check import Prepared
 from cascade.dataset import Split
 from cascade.evaluation import Evaluation
-from cascade.experiment import Stage, parameters
+from cascade.experiment import Stage
 from cascade.optimizers.loops import work
 from cascade.optimizers.work import Given, Work
+from cascade.options import parameters
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from typing import Any
 import dspy
 
 from cascade.dataset import Split
-from cascade.experiment import Stage, parameters
+from cascade.experiment import Stage
 from cascade.lm.lms import LMs
 from cascade.metrics import Metric, for_optimizer
 from cascade.optimizers import BootstrapFinetune, Ensemble, InferRules
+from cascade.options import parameters
 from cascade.program import snapshot, thawed
 
 VALIDATION_SHARE = 0.3

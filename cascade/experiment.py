@@ -3,9 +3,8 @@
 Invariant: definitions are frozen values, checked when they are made, and cannot run themselves.
 """
 
-import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +13,7 @@ from typing import Any, Literal
 from cascade.dataset import Dataset
 from cascade.errors import ExperimentError
 from cascade.metrics import Metric, as_metric
+from cascade.options import check_options
 
 Lever = Literal["prompt", "both", "weights"]
 Aim = Literal["better", "cheaper"]
@@ -33,11 +33,6 @@ _REFUSED: Mapping[str, str] = {
     "KNNFewShot": "its program keeps its index in a closure and is lost when it is saved. Use "
     "cascade.optimizers.NearestDemos, with k= and embedder=",
 }
-SUPPLIED = frozenset(
-    ("self", "student", "metric", "trainset", "valset", "teacher", "prompt_model", "task_model", "reflection_lm",
-     "num_threads", "programs")
-)  # fmt: skip
-"""Parameters of an optimizer that the cascade fills in unless the stage gives them."""
 
 
 @dataclass(frozen=True, init=False)
@@ -93,7 +88,7 @@ class Stage:
         if aim not in ("better", "cheaper"):
             raise ExperimentError(f"Stage {name!r}: aim = {aim!r}. Use 'better' or 'cheaper'.")
         _require(0 <= margin < 1, f"Stage {name!r}", "margin", margin, "a fraction from 0 to below 1")
-        _check_options(name, optimizer, options)
+        check_options(name, optimizer, options)
         values = dict(name=name, optimizer=optimizer, lever=lever, aim=aim, margin=margin)
         for attribute, value in {**values, "options": MappingProxyType(dict(options))}.items():
             object.__setattr__(self, attribute, value)
@@ -209,6 +204,8 @@ class Experiment:
         repeats: answers asked of each dev and test example, whose scores are averaged: for models that draw.
         headroom: look for something to gain before the first stage; None spends nothing on it.
         start: a program that exists, to begin from: a file, a run's id or `models:/NAME@ALIAS`; see `cascade.run`.
+        guardrails: how much worse a figure of a program may get when it is promoted: `cost` and `latency` as a share of
+            the champion's, any part of the score as a difference of means. Looked at by the gate only.
         name, hypothesis, path: filled in by `discover` from the file's name, docstring and place.
     """
 
@@ -222,6 +219,7 @@ class Experiment:
     repeats: int = 1
     headroom: Headroom | None = None
     start: str | Path | None = None
+    guardrails: Mapping[str, float] = field(default_factory=dict)
     name: str = ""
     hypothesis: str = ""
     path: Path | None = None
@@ -231,6 +229,7 @@ class Experiment:
         object.__setattr__(self, "dataset", dataset)
         object.__setattr__(self, "metric", as_metric(self.metric))
         object.__setattr__(self, "stages", tuple(self.stages))
+        object.__setattr__(self, "guardrails", MappingProxyType(dict(self.guardrails)))
         self._check()
 
     def _check(self) -> None:
@@ -251,6 +250,9 @@ class Experiment:
         _require(
             self.target is None or 0 < self.target <= 1, "Experiment", "target", self.target, "above 0 and at most 1"
         )
+        for name, margin in self.guardrails.items():
+            number = isinstance(margin, int | float) and margin >= 0
+            _require(number, "Experiment", f"guardrails[{name!r}]", margin, "a number from 0")
         whole = isinstance(self.repeats, int) and self.repeats >= 1
         _require(whole, "Experiment", "repeats", self.repeats, "a whole number of at least 1")
 
@@ -260,39 +262,6 @@ def _told(option: Any) -> str:
     if isinstance(model := getattr(option, "model", None), str):
         return model
     return getattr(option, "__name__", None) or re.sub(r" at 0x[0-9a-f]+", "", str(option))
-
-
-def parameters(optimizer: Any) -> tuple[dict[str, inspect.Parameter], dict[str, inspect.Parameter]]:
-    """The named parameters of an optimizer's constructor and of its `compile`."""
-    made = dict(inspect.signature(optimizer).parameters)
-    for base in optimizer.__mro__[1:]:
-        if base is object or not _open_ended(made):
-            break
-        if "__init__" in vars(base):  # `**kwargs` hands on what the base names, as `dspy.InferRules` does
-            inherited = dict(inspect.signature(base.__init__).parameters)
-            made = {**{name: one for name, one in inherited.items() if name != "self"}, **made}
-            if not _open_ended(inherited):
-                break
-    return made, dict(inspect.signature(optimizer.compile).parameters)
-
-
-def _open_ended(signature: Mapping[str, inspect.Parameter]) -> bool:
-    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in signature.values())
-
-
-def _check_options(stage: str, optimizer: type, options: Mapping[str, Any]) -> None:
-    constructor, compile_ = parameters(optimizer)
-    known = set(_named(constructor)) | set(_named(compile_))
-    for name, option in options.items():
-        if name in known or (_open_ended(constructor) and isinstance(option, Stage)):
-            continue
-        offered = ", ".join(sorted(known - SUPPLIED))
-        raise ExperimentError(f"Stage {stage!r}: {optimizer.__name__} has no option {name!r}. Options: {offered}.")
-
-
-def _named(signature: Mapping[str, inspect.Parameter]) -> Iterator[str]:
-    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    return (name for name, parameter in signature.items() if parameter.kind not in variadic)
 
 
 def _require(holds: bool, where: str, name: str, value: object, wanted: str) -> None:

@@ -7,7 +7,7 @@ import cascade
 
 PACKAGE = Path(cascade.__file__).parent
 LAYERS: list[tuple[str, set[str]]] = [
-    ("definitions", {"errors", "redaction", "settings", "spending", "rows", "dataset", "metrics", "experiment", "sources", "discover", "nearest", "ensemble", "program"}),
+    ("definitions", {"errors", "redaction", "settings", "spending", "rows", "dataset", "metrics", "experiment", "options", "sources", "discover", "nearest", "ensemble", "program"}),
     ("judgement", {"evaluation", "intervals", "comparison", "decision"}),
     ("lm", {"lm"}),
     ("work", {"optimizers", "building", "stage", "headroom", "bounds", "forecast", "check", "checks", "journal", "progress", "publishing",
@@ -15,7 +15,8 @@ LAYERS: list[tuple[str, set[str]]] = [
     ("mlflow_store", {"mlflow_store"}),
     ("report", {"report"}),
     ("running", {"running", "existing", "exporting"}),
-    ("edge", {"production", "cluster", "cli", "__main__"}),
+    ("production", {"production"}),
+    ("edge", {"cluster", "cli", "__main__"}),
 ]  # fmt: skip
 """From the bottom; a module imports its own layer and those before it."""
 RANK = {room: rank for rank, (_, rooms) in enumerate(LAYERS) for room in rooms}

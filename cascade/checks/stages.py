@@ -14,7 +14,8 @@ from cascade.check import Prepared
 from cascade.checks.finding import Finding
 from cascade.checks.refusing import refusing
 from cascade.errors import CascadeError
-from cascade.experiment import Stage, parameters
+from cascade.experiment import Stage
+from cascade.options import parameters
 from cascade.redaction import told
 
 _ARROW = " -> "

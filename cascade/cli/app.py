@@ -21,6 +21,7 @@ from cascade.cli.ledger import ledger
 from cascade.cli.listing import list_experiments
 from cascade.cli.models import models
 from cascade.cli.parts import Parts
+from cascade.cli.promote import promote, rollback
 from cascade.cli.run import run
 from cascade.cli.show import show
 from cascade.cli.ui import ui
@@ -37,6 +38,8 @@ app.command("run")(run)
 app.command("show")(show)
 app.command("compare")(compare)
 app.command("export")(export)
+app.command("promote")(promote)
+app.command("rollback")(rollback)
 app.add_typer(models, name="models")
 app.add_typer(ledger, name="ledger")
 app.command("ui")(ui)

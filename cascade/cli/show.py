@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cascade.cli.history import show_history
 from cascade.cli.parts import Json, print_json, stdout_kept
 from cascade.cli.tables import (
     Html,
@@ -26,8 +27,17 @@ RunId = Annotated[
     str, typer.Option("--run", metavar="ID", help="Another run; the beginning or the end of its id will do.")
 ]
 
+History = Annotated[bool, typer.Option("--history", help="Which version served when, and every look at test.")]
 
-def show(name: Name, run: RunId = "", as_json: Json = False, markdown: Markdown = False, html: Html = None) -> None:
+
+def show(
+    name: Name,
+    run: RunId = "",
+    as_json: Json = False,
+    markdown: Markdown = False,
+    html: Html = None,
+    history: History = False,
+) -> None:
     """Show what came of a run, by default the newest.
 
     Example: cascade show qa --html qa.html
@@ -36,6 +46,9 @@ def show(name: Name, run: RunId = "", as_json: Json = False, markdown: Markdown 
     from cascade.settings import load_settings
 
     check_forms(as_json, markdown)
+    if history:
+        show_history(name, as_json=as_json)
+        return
     with stdout_kept():
         home = load_settings().home
         found = named(home, name, [run])[0] if run else newest(home, name, 1, print_warning)[0]

@@ -3,6 +3,7 @@
 Invariant: what cannot be called is found out here, before anything is spent: an unknown model, a missing key.
 """
 
+import copy
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -69,6 +70,15 @@ class LMs(Mapping[str, Any]):
             return self[name]
         parent = next((name for name in self if _base(self.model(name)) == _base(model)), None)
         return self._make(LMSpec(model, self.settings.lm_named(parent).options if parent else {}), parent or "task")
+
+    def under(self, settings: Settings) -> "LMs":
+        """LMs of other settings that share this one's embedded engine: weights are in memory once."""
+        twin = copy.copy(self)
+        twin.settings, twin._made = settings, {}
+        twin.__dict__.pop("adapter", None)
+        if any(one.lm_named(name).embedded for one in (self.settings, settings) for name in one.describe()):
+            twin.__dict__["engine"] = self.engine
+        return twin
 
     def priced(self, name: str) -> bool:
         """Whether what a call to this LM costs can be known; embedded models cost nothing."""

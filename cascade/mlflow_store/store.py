@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cascade.errors import ModelError, TrackingError
+from cascade.errors import CascadeError, TrackingError
 from cascade.redaction import redacted
 
 ENVIRONMENT = {
@@ -59,7 +59,7 @@ def reaching(uri: str, doing: str, consequence: str) -> Iterator[None]:
     try:
         with _QUIET:
             yield
-    except (TrackingError, ModelError):
+    except CascadeError:
         raise
     except Exception as error:
         reason = redact(redacted(" ".join(str(error).split())) or type(error).__name__)[:300].rstrip(".")

@@ -12,10 +12,11 @@ from typing import Any
 
 import dspy
 
-from cascade.experiment import Stage, parameters
+from cascade.experiment import Stage
 from cascade.optimizers.ensemble import Ensemble
 from cascade.optimizers.finetune import BootstrapFinetune
 from cascade.optimizers.work import Given, Work
+from cascade.options import parameters
 
 Options = Mapping[str, Any]
 Rule = Callable[[Options, Given], "Work | str"]

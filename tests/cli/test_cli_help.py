@@ -11,7 +11,7 @@ import pytest
 from cascade.cli import main
 
 GOLDEN = Path(__file__).parent / "golden"
-COMMANDS = ["", "list", "check", "run", "show", "compare", "export", "models", "models prepare", "models list", "models remove", "ui",
+COMMANDS = ["", "list", "check", "run", "show", "compare", "export", "promote", "rollback", "models", "models prepare", "models list", "models remove", "ui",
             "ledger", "ledger show", "ledger prune", "ledger check"]  # fmt: skip
 
 

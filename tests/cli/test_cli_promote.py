@@ -1,0 +1,225 @@
+"""Promote, roll back, history: on a scripted model and a real MLflow database."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import EXPERIMENT, Project
+from promoting_child import learns
+
+import cascade
+from cascade.mlflow_store.store import connect
+from cascade.mlflow_store.versions import Versions
+from cascade.production.log import PromotionLog, standing
+from cascade.testing import ScriptedEngine
+
+pytestmark = pytest.mark.usefixtures("store")
+
+
+@pytest.fixture
+def learning(project: Project) -> Project:
+    project.engine = ScriptedEngine(learns)
+    return project
+
+
+def demos(project: Project, k: int) -> None:
+    """Run the experiment with `k` demos."""
+    project.write("experiments/letters.py", EXPERIMENT.replace("k=4", f"k={k}"))
+    done = project.cascade("run", "letters")
+    assert done.code == 0, done.err
+
+
+def versions(project: Project) -> Versions:
+    return Versions(connect(f"sqlite:///{project.folder / 'mlflow.db'}"), "letters")
+
+
+def log(project: Project) -> list[Any]:
+    return PromotionLog.of(project.folder / ".cascade", "letters").entries()
+
+
+def test_the_first_is_judged_against_the_baseline_and_costs_no_call(learning: Project) -> None:
+    demos(learning, 2)
+    before = len(learning.engine.requests)
+    done = learning.cascade("promote", "letters", "--note", "first")
+    assert (done.code, len(learning.engine.requests) - before) == (0, 0), done.err
+    assert "Version 1 of letters serves. Test 10.0% → 50.0%, +40.0 points" in done.out
+    assert versions(learning).aliases() == {"champion": "1"}
+    tags = versions(learning).numbered("1").tags
+    assert tags["cascade.test_gain"] == "0.4" and tags["cascade.promoted_why"].startswith("Test 10.0%")
+    judged, promoted = log(learning)
+    assert (judged.event, judged.granted, judged.attempt, len(judged.rows)) == ("judged", True, 1, 30)
+    assert (promoted.event, promoted.note, promoted.reference) == ("promoted", "first", "")
+
+
+def test_refused_with_3_and_the_sentence_why(learning: Project) -> None:
+    demos(learning, 2)
+    learning.cascade("promote", "letters")
+    demos(learning, 3)
+    done = learning.cascade("promote", "letters", "--json")
+    assert done.code == 3 and not done.out
+    assert "Version 2 is not promoted. Test 50.0% → 70.0%" in done.err
+    assert "(look 2 at this test)" in done.err
+    assert versions(learning).aliases() == {"champion": "1", "challenger": "2"}
+    assert [(entry.event, entry.granted, entry.attempt) for entry in log(learning)][-1] == ("judged", False, 2)
+    again = learning.cascade("promote", "letters")
+    assert again.code == 3 and "(look 2 at this test)" in again.err  # the same look spends nothing
+
+
+def test_forced_is_logged_as_what_it_is(learning: Project) -> None:
+    demos(learning, 2)
+    learning.cascade("promote", "letters")
+    demos(learning, 3)
+    done = learning.cascade("promote", "letters", "--force", "--json")
+    told = json.loads(done.out)
+    assert (done.code, told["version"], told["forced"], told["reference"]) == (0, "2", True, "1")
+    assert told["reason"].startswith("Forced. Test 50.0%")
+    assert versions(learning).aliases() == {"champion": "2", "previous": "1"}
+
+
+def test_roll_back_rejects_and_it_is_not_proposed_again(learning: Project) -> None:
+    demos(learning, 1)
+    learning.cascade("promote", "letters")
+    demos(learning, 4)
+    assert learning.cascade("promote", "letters").code == 0
+    done = learning.cascade("rollback", "letters", "--note", "too loud")
+    assert done.code == 0 and "Version 2 was taken out of service and rejected; version 1 serves again." in done.out
+    assert versions(learning).aliases() == {"champion": "1"}
+    assert versions(learning).numbered("2").rejected
+    demos_again = learning.cascade("run", "letters", "--new")
+    assert demos_again.code == 0
+    assert "challenger" not in versions(learning).aliases()
+    refused = learning.cascade("promote", "letters", "--version", "3")
+    assert refused.code == 3 and "is the program of version 2, which was rolled back" in refused.err
+    nothing = learning.cascade("rollback", "letters")
+    assert nothing.code == 3 and "there is nothing to go back to" in nothing.err
+    history = learning.cascade("show", "letters", "--history")
+    assert history.code == 0
+    for words in ("rolled back to", "too loud", "granted: Test", "now"):
+        assert words in history.out
+
+
+def test_back_to_a_named_version(learning: Project) -> None:
+    for k in (1, 2, 4):
+        demos(learning, k)
+        assert learning.cascade("promote", "letters", "--force").code == 0
+    assert versions(learning).aliases() == {"champion": "3", "previous": "2"}
+    assert learning.cascade("rollback", "letters", "--to", "1").code == 0
+    assert versions(learning).aliases() == {"champion": "1", "previous": "2"}
+    missing = learning.cascade("rollback", "letters", "--to", "9")
+    assert missing.code == 1 and "has no version '9'" in missing.err
+
+
+def test_nothing_to_promote(learning: Project) -> None:
+    done = learning.cascade("promote", "letters")
+    assert done.code == 3 and "Nothing is proposed for 'letters'" in done.err
+    done = learning.cascade("rollback", "letters")
+    assert done.code == 3 and "Nothing serves" in done.err
+    demos(learning, 2)
+    learning.cascade("promote", "letters")
+    done = learning.cascade("promote", "letters", "--version", "1")
+    assert done.code == 3 and "serves already" in done.err
+    done = learning.cascade("promote", "letters", "--run", "nonesuch")
+    assert done.code == 3 and "No run 'nonesuch'" in done.err
+
+
+def test_a_champion_set_by_hand_is_adopted_and_never_undone(learning: Project) -> None:
+    for k in (1, 2):
+        demos(learning, k)
+        learning.cascade("promote", "letters", "--force")
+    versions(learning).point("champion", "1")
+    done = learning.cascade("promote", "letters")
+    assert "somebody made version 1 the champion of 'letters' in MLflow, past the gate" in done.err
+    assert versions(learning).aliases()["champion"] == "1"
+    assert [entry.event for entry in log(learning)][-1] == "adopted"
+
+
+@pytest.mark.parametrize("lost", ["log", "aliases"])
+def test_what_died_in_between_is_finished(learning: Project, lost: str) -> None:
+    """A process that wrote the log and not MLflow, and a machine that has MLflow and not the log."""
+    for k in (1, 4):
+        demos(learning, k)
+        learning.cascade("promote", "letters")
+    known = versions(learning)
+    if lost == "log":
+        (learning.folder / ".cascade/production/letters/promotions.jsonl").unlink()
+    else:
+        known.point("champion", "1")
+        known.point("previous", "")
+        known.tag("2", {"cascade.moved": ""})
+    assert learning.cascade("promote", "letters").code == 3
+    assert versions(learning).aliases() == {"champion": "2", "previous": "1"}
+    assert [entry.event for entry in log(learning)] == ["judged", "promoted", "judged", "promoted"]
+    assert standing(log(learning)).champion == "2"
+
+
+def test_new_test_rows_score_both_anew(learning: Project) -> None:
+    demos(learning, 2)
+    learning.cascade("promote", "letters")
+    demos(learning, 4)
+    path = learning.folder / "datasets/letters/test.jsonl"
+    more = [{"question": f"more {n // 10} {n % 10}", "answer": str(n % 10)} for n in range(20)]
+    path.write_text(path.read_text() + "".join(json.dumps(row) + "\n" for row in more))
+    before = len(learning.engine.requests)
+    done = learning.cascade("promote", "letters")
+    assert done.code == 0, done.err
+    assert len(learning.engine.requests) - before == 2 * len(more)
+    assert log(learning)[-2].attempt == 2
+
+
+def test_twenty_at_once_from_four_processes(learning: Project) -> None:
+    """Whoever comes first: each of the moves stands in the log once, in order, and aliases say what the log says."""
+    for k in (1, 2, 3, 4):
+        demos(learning, k)
+    child = Path(__file__).with_name("promoting_child.py")
+    paths = [str(Path(cascade.__file__).parents[1]), str(child.parent)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "MLFLOW_TRACKING_URI": ""}
+    children = [
+        subprocess.Popen(
+            [sys.executable, str(child), str(learning.folder), str(seed), "5"],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for seed in range(4)
+    ]  # fmt: skip
+    said = [process.communicate(timeout=280) for process in children]
+    assert [process.returncode for process in children] == [0] * 4, said
+    done = [line.split() for out, _ in said for line in out.splitlines() if line.split()[0] in ("promote", "rollback")]
+    assert len(done) == 20
+    entries, now = log(learning), standing(log(learning))
+    moved = [entry for entry in entries if entry.event in ("promoted", "rolled_back")]
+    assert len(moved) == sum(code == "0" for _, code in done) > 1
+    assert [entry.event for entry in entries].count("adopted") == 0
+    before = ""
+    for entry in moved:  # nobody decided on a champion that was gone
+        assert entry.reference == before
+        before = entry.version
+    aliases = versions(learning).aliases()
+    assert aliases["champion"] == now.champion == before
+    assert aliases.get("previous", "") == now.previous
+    assert {one.number for one in versions(learning).all() if one.rejected} == now.rejected
+
+
+def test_mlflow_down_is_one_line_and_changes_nothing(learning: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    demos(learning, 2)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    done = learning.cascade("promote", "letters")
+    assert done.code == 1 and "could not be used: no server answers there" in done.err and done.err.count("\n") < 3
+    assert log(learning) == []
+
+
+def test_each_entry_is_a_run_of_mlflow(learning: Project) -> None:
+    demos(learning, 2)
+    learning.cascade("promote", "letters")
+    client = connect(f"sqlite:///{learning.folder / 'mlflow.db'}")
+    runs = client.search_runs(
+        [client.get_experiment_by_name("letters").experiment_id], "tags.`cascade.kind` = 'promotion'"
+    )
+    assert sorted(run.data.tags["cascade.event"] for run in runs) == ["judged", "promoted"]
+    judged = next(run for run in runs if run.data.tags["cascade.event"] == "judged")
+    assert judged.data.metrics["test_gain"] == 0.4
+    assert judged.data.metrics["test_score"] == 0.5
+    path = Path(client.download_artifacts(judged.info.run_id, "promotion.json"))
+    assert json.loads(path.read_text())["granted"] is True
