@@ -160,4 +160,6 @@ def _cost(run: Run) -> str:
         return "Nothing was spent."
     tokens = counted(spent.get("input_tokens", 0) + spent.get("output_tokens", 0), "token")
     cost = dollars(spent["cost_usd"]) if "cost_usd" in spent else "dollars unknown, because an LM has no known price"
+    if judged := spent.get("judge_lm_calls"):
+        cost += f"; {counted(judged, 'call')} of these the metric's own"
     return f"It took {calls(spent)}, {tokens}, {clock(spent.get('seconds', 0.0))}; {cost}."
