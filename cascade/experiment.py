@@ -19,6 +19,8 @@ Lever = Literal["prompt", "both", "weights"]
 Aim = Literal["better", "cheaper"]
 LEVERS: tuple[Lever, ...] = ("prompt", "both", "weights")
 """What a stage changes, from cheap to costly."""
+NO_LEVER = "none"
+"""Of the stage that searches nothing: it brings a program that exists."""
 
 _LEVER_OF: Mapping[str, Lever] = {
     **dict.fromkeys(
@@ -81,7 +83,7 @@ class Stage:
                 raise ExperimentError(f"Stage {name!r}: {base.__name__} is no stage: {_REFUSED[base.__name__]}.")
         known = next((_LEVER_OF[base.__name__] for base in optimizer.__mro__ if base.__name__ in _LEVER_OF), None)
         lever = lever or getattr(optimizer, "lever", None) or known
-        if lever not in LEVERS:
+        if lever not in LEVERS and getattr(optimizer, "lever", "") != NO_LEVER:
             raise ExperimentError(f"Stage {name!r}: lever = {lever!r}. Add lever= one of {', '.join(LEVERS)}.")
         if aim not in ("better", "cheaper"):
             raise ExperimentError(f"Stage {name!r}: aim = {aim!r}. Use 'better' or 'cheaper'.")
@@ -164,14 +166,12 @@ class Budget:
     minutes: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("lm_calls", "tokens", "usd", "minutes"):
-            cap = getattr(self, name)
+        for name, cap in vars(self).items():
             _require(cap is None or cap > 0, "Budget", name, cap, "above 0")
 
     def describe(self) -> dict[str, str]:
         """The caps that are set."""
-        caps = {name: getattr(self, name) for name in ("lm_calls", "tokens", "usd", "minutes")}
-        return {name: str(cap) for name, cap in caps.items() if cap is not None}
+        return {name: str(cap) for name, cap in vars(self).items() if cap is not None}
 
 
 @dataclass(frozen=True)
@@ -203,6 +203,7 @@ class Experiment:
         target: dev mean at which there is nothing left to want.
         repeats: answers asked of each dev and test example, whose scores are averaged: for models that draw.
         headroom: look for something to gain before the first stage; None spends nothing on it.
+        start: a program that exists, to begin from: a file, a run's id or `models:/NAME@ALIAS`; see `cascade.run`.
         guardrails: how much worse a figure of a program may get when it is promoted: `cost` and `latency` as a share of
             the champion's, any part of the score as a difference of means. Looked at by the gate only.
         name, hypothesis, path: filled in by `discover` from the file's name, docstring and place.
@@ -217,6 +218,7 @@ class Experiment:
     target: float | None = None
     repeats: int = 1
     headroom: Headroom | None = None
+    start: str | Path | None = None
     guardrails: Mapping[str, float] = field(default_factory=dict)
     name: str = ""
     hypothesis: str = ""
@@ -241,7 +243,7 @@ class Experiment:
         for stage in self.stages:
             if not isinstance(stage, Stage):
                 raise ExperimentError(f"Experiment: {stage!r} in stages is no Stage.")
-        names = ["baseline", *(stage.name for stage in self.stages)]
+        names = ["baseline", *(["start"] if self.start else []), *(stage.name for stage in self.stages)]
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise ExperimentError(f"Experiment: stage name {twice[0]!r} is used twice. Make names unique.")

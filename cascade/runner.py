@@ -21,7 +21,7 @@ from cascade.comparison import Verdict, compare, corrected, score_interval
 from cascade.decision import Ahead, Evidence, Kept, Next, Standing, decide
 from cascade.errors import BudgetSpent, CascadeError, ExperimentError, Interrupted, JournalError, StageFailed
 from cascade.evaluation import Evaluation, serving_costs
-from cascade.experiment import Stage
+from cascade.experiment import NO_LEVER, Stage
 from cascade.headroom import stages_without_room
 from cascade.journal import Status, Tracker, interrupted, next_start
 from cascade.lm.gateway import installed
@@ -168,10 +168,11 @@ def _run_stage(
     spent = session.spent_by_stage[name]
     evidence = replace(_evidence(session, stage, position, dev, failure), cost=spent.cost_usd)
     costs = serving_costs(dev, _judged(before)) if dev else (None, position.standing.incumbent_cost)
+    plateau = session.prepared.experiment.plateau
     decision, standing = decide(
         replace(evidence, serving_cost=costs[0]),
         replace(position.standing, incumbent_cost=costs[1]),
-        session.prepared.experiment.plateau,
+        replace(plateau, patience=2) if stage.lever == NO_LEVER else plateau,  # one stage makes no plateau of nothing
         ahead=ahead,
         target=session.prepared.experiment.target,
         budget_spent=f"the budget is spent ({cap})" if cap else None,

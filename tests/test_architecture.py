@@ -11,10 +11,10 @@ LAYERS: list[tuple[str, set[str]]] = [
     ("judgement", {"evaluation", "intervals", "comparison", "decision"}),
     ("lm", {"lm"}),
     ("work", {"optimizers", "building", "stage", "headroom", "bounds", "forecast", "check", "checks", "journal", "progress", "publishing",
-              "recording", "reserve", "result", "session", "tally", "proving", "recipes", "runner", "programs", "testing"}),
+              "recording", "reserve", "result", "session", "tally", "proving", "recipes", "runner", "programs", "testing", "warm"}),
     ("mlflow_store", {"mlflow_store"}),
     ("report", {"report"}),
-    ("running", {"running"}),
+    ("running", {"running", "existing", "exporting"}),
     ("production", {"production"}),
     ("edge", {"cluster", "cli", "__main__"}),
 ]  # fmt: skip

@@ -24,7 +24,7 @@ from cascade.lm.answers import Answer, from_dspy, to_dspy
 from cascade.lm.call import ANSWERED, CALL, Call, Callbacks, Door, Witness
 from cascade.lm.ledger import Ledger
 from cascade.lm.meter import Meter
-from cascade.spending import ROLLOUT, USAGE
+from cascade.spending import JUDGING, ROLLOUT, USAGE
 
 PATIENCE = 300.0
 """Seconds after which a question is asked although somebody else, who is alive, is still asking it."""
@@ -147,7 +147,7 @@ class Gateway(Cache):  # type: ignore[misc]
             )
         self.keep_seat()
         tokens = (int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
-        if used := USAGE.get():
+        if used := dspy.settings.get(USAGE):
             used.add(*tokens, None, 0.0)
         call = CALL.get()
         self.meter.bill_unasked(call.role if call else "program", *tokens)
@@ -204,7 +204,7 @@ def installed(gateway: Gateway) -> Iterator[Gateway]:
     before, gateway.door = dspy.cache, Door()
     dspy.cache, gateway.seated = gateway, True
     # Looking for a name that is not there costs DSPy an exception, so names that every call asks for are there.
-    context: dict[str, Any] = {"cascade_hold": None, ROLLOUT: 0}
+    context: dict[str, Any] = {"cascade_hold": None, ROLLOUT: 0, USAGE: None, JUDGING: False}
     context["callbacks"] = Callbacks(dspy.settings.callbacks, gateway.door)
     if not dspy.settings.track_usage:  # else DSPy would track nothing for who asked for it
         context["usage_tracker"] = Witness(dspy.settings.usage_tracker, gateway.went_past)
@@ -247,5 +247,5 @@ def _asker(request: dict[str, Any]) -> str:
 
 
 def _count(answer: Answer, ledger_seconds: float) -> None:
-    if usage := USAGE.get():
+    if usage := dspy.settings.get(USAGE):
         usage.add(answer.input_tokens, answer.output_tokens, answer.cost_usd, ledger_seconds)

@@ -135,7 +135,7 @@ class Publication:
         model = self._model(stage, entry)
         wanted = {"dev", "test"} if on_test else {"dev"}
         entry.inputs({name: dataset for name, dataset in self.datasets.items() if name in wanted})
-        on_dev = {name: value for name, value in metrics.items() if name.startswith("dev_")}
+        on_dev = {name: value for name, value in metrics.items() if name.startswith(("dev_", "part_"))}
         linked = {"dev": on_dev, "test": on_test}
         for split, figures in linked.items():
             if model is not None and split in self.datasets:

@@ -21,6 +21,7 @@ from cascade.report.figures import (
 STAGE = ("stage", "optimizer", "changes", "dev", "gain against anchor", "verdict", "kept", "then", "detectable")
 RUN = ("run", "status", "best, selected on dev", "dev", "test", "gain on test", "", "LM calls", "cost", "time")
 SPENT = ("spent on", "LM calls", "from the ledger", "input tokens", "output tokens", "cost", "time")
+PART = ("stage", "part of the metric", "dev", "test")
 POINT = ("stage", "run", "dev", "an example", "")
 RIGHT = frozenset(
     ("dev", "gain against anchor", "detectable", "test", "gain on test", "LM calls", "from the ledger", "input tokens",
@@ -62,11 +63,25 @@ def run_row(run: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def spent_rows(run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a run's document says of its cost: by what it was spent on, in all, and what of that on what else."""
+    return [*run["spent_by"], {**run["spent"], "what": "all", "sum": True}, *run["spent_of"]]
+
+
 def spent_row(row: Mapping[str, Any]) -> list[str]:
     """What one thing cost."""
     names = ("lm_calls", "lm_calls_cached", "input_tokens", "output_tokens")
+    if "of" in row:
+        figures = [f"{row[name]:,.0f}" if name in row else UNKNOWN for name in names]
+        return [f"of which {row['what']}", *figures, dollars(row.get("cost_usd")), UNKNOWN]
     figures = [f"{row.get(name, 0):,.0f}" for name in names]
     return [row["what"], *figures, dollars(row.get("cost_usd")), clock(row.get("seconds", 0.0))]
+
+
+def part_row(row: Mapping[str, Any]) -> list[str]:
+    """A part of the metric on a stage's program."""
+    shown = [f"{percent(mean)} {percent_interval(low, high)}".strip() for mean, low, high in (row["dev"], row["test"])]
+    return [row["stage"], row["part"], *shown]
 
 
 def point_row(point: Point, unit: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from cascade.report import figures
+from cascade.report import cells, figures
 from cascade.report.comparing import SideBySide
 from cascade.report.cost_chart import cost, cost_chart
 from cascade.report.document import comparison_document, run_document
@@ -59,6 +59,7 @@ def _environment() -> Environment:
     )
     made.filters["coded"] = _coded
     made.globals |= {name: getattr(figures, name) for name in words}
+    made.globals |= {name: getattr(cells, name) for name in ("part_row", "spent_row", "spent_rows")}
     return made
 
 

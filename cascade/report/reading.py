@@ -70,6 +70,7 @@ class _Finding(_Parsed):
 class _RunFigures(_Parsed):
     spent: dict[str, FiniteFloat]
     spent_by_stage: dict[str, dict[str, FiniteFloat]]
+    spent_by_lm: dict[str, dict[str, FiniteFloat]]
     metrics: dict[str, FiniteFloat]
 
 

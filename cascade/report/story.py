@@ -53,7 +53,9 @@ def headline(run: Run) -> str:
 
 def way_on(run: Run) -> str:
     """How to go on with a run that did not come to its end; "" for others."""
-    name = run.record.experiment
+    name, start = run.record.experiment, run.record.params.get("start")
+    if start:
+        name = f"{name} --from {start}"
     if run.status == "interrupted":
         return (
             f"To go on: `cascade run {name}`. It takes up this run as long as its definition is the same; "
@@ -66,7 +68,7 @@ def way_on(run: Run) -> str:
         )
     if run.status == "budget":
         return (
-            f"To go further: raise `budget` in experiments/{name}.py, then `cascade run {name}`. "
+            f"To go further: raise `budget` in experiments/{run.record.experiment}.py, then `cascade run {name}`. "
             "Answers that were recorded are not paid for again."
         )
     return ""
@@ -158,4 +160,6 @@ def _cost(run: Run) -> str:
         return "Nothing was spent."
     tokens = counted(spent.get("input_tokens", 0) + spent.get("output_tokens", 0), "token")
     cost = dollars(spent["cost_usd"]) if "cost_usd" in spent else "dollars unknown, because an LM has no known price"
+    if judged := spent.get("judge_lm_calls"):
+        cost += f"; {counted(judged, 'call')} of these the metric's own"
     return f"It took {calls(spent)}, {tokens}, {clock(spent.get('seconds', 0.0))}; {cost}."

@@ -301,9 +301,8 @@ def test_calls_are_billed_to_the_role_that_asked(tmp_path: Path) -> None:
 def test_an_example_s_usage_counts_answers_from_the_ledger_with_the_time_they_took(tmp_path: Path) -> None:
     def used() -> Usage:
         usage = Usage()
-        token = USAGE.set(usage)
-        scripted.Asks()(question="hi")
-        USAGE.reset(token)
+        with dspy.context(**{USAGE: usage}):
+            scripted.Asks()(question="hi")
         return usage
 
     with Seat(tmp_path, latency=0.1) as seat:
