@@ -37,6 +37,7 @@ class Outcome:
         unparseable: the failure was an answer in the wrong format.
         calls, input_tokens, output_tokens: the program's LM calls and their tokens, cached or not.
         cost_usd: to serve it; None when a price is not known.
+        weights_gb: its tokens, each counted as the gigabytes of its model's weights; None where an LM is not embedded.
         latency: seconds to serve it; a call answered from the ledger counts with the time it took when it was paid.
         judge: what the metric took in the same way: it is paid for and not served.
         draws: score of each answer, where more than one was asked for; all else is then the mean over the answers,
@@ -54,6 +55,7 @@ class Outcome:
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float | None = 0.0
+    weights_gb: float | None = None
     latency: float = 0.0
     judge: Spent = field(default_factory=Spent)
     draws: tuple[float, ...] = ()
@@ -112,6 +114,16 @@ class Evaluation:
     def per_example(self) -> Spent:
         """What serving one example takes: calls and tokens rounded up, dollars and seconds as the mean."""
         return mean([outcome.served for outcome in self.outcomes])
+
+    @property
+    def weights_gb(self) -> float | None:
+        """What one example takes of embedded models: gigabytes of weights by tokens that pass them; None for others."""
+        return _mean([outcome.weights_gb for outcome in self.outcomes])
+
+    def serving(self) -> dict[str, float]:
+        """What answering one example takes, as plain values; what is not known is not there."""
+        weights = self.weights_gb
+        return {**self.per_example.to_json(), **({} if weights is None else {"weights_gb": weights})}
 
     def latency(self, quantile: float) -> float:
         """Seconds per example at `quantile` (0 to 1), by nearest rank."""
@@ -188,17 +200,6 @@ def evaluate(
     return Evaluation(split, tuple(map(_averaged, draws)))
 
 
-def serving_costs(one: Evaluation, other: Evaluation) -> tuple[float, float]:
-    """What an example costs to serve under each of two programs, in one unit: they are there to be compared.
-
-    Dollars where all prices are known and not all zero, else tokens.
-    """
-    dollars = [evaluation.per_example.cost_usd for evaluation in (one, other)]
-    if None not in dollars and any(dollars):
-        return dollars[0] or 0.0, dollars[1] or 0.0
-    return one.tokens, other.tokens
-
-
 @contextmanager
 def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
     pool, wait = ThreadPoolExecutor(max(1, threads), thread_name_prefix="evaluate"), True
@@ -226,10 +227,16 @@ def _averaged(draws: Sequence[Outcome]) -> Outcome:
         input_tokens=served.input_tokens,
         output_tokens=served.output_tokens,
         cost_usd=served.cost_usd,
+        weights_gb=_mean([draw.weights_gb for draw in draws]),
         latency=served.seconds,
         judge=mean([draw.judge for draw in draws]),
         draws=tuple(draw.score for draw in draws),
     )
+
+
+def _mean(amounts: Sequence[float | None]) -> float | None:
+    """None where one of them is not known."""
+    return None if None in amounts else math.fsum(amount or 0.0 for amount in amounts) / len(amounts)
 
 
 def _one(program: Callable[..., Any], example: Any, id_: str, metric: Metric, rollout: int) -> Outcome:
@@ -262,6 +269,7 @@ def _one(program: Callable[..., Any], example: Any, id_: str, metric: Metric, ro
         input_tokens=served.input_tokens,
         output_tokens=served.output_tokens,
         cost_usd=served.cost_usd,
+        weights_gb=usage.weights_gb,
         latency=served.seconds,
         judge=judging.spent(ended - answered if answered > started else 0.0),
     )

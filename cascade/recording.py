@@ -14,7 +14,7 @@ from cascade.bounds import Bound
 from cascade.check import Prepared
 from cascade.comparison import score_interval
 from cascade.dataset import Data, Dataset
-from cascade.decision import proof
+from cascade.decision import Decision, proof
 from cascade.discover import source_file
 from cascade.evaluation import Evaluation
 from cascade.experiment import Stage
@@ -105,6 +105,7 @@ def write_stage(  # noqa: PLR0913 - a stage's files come from all of these
         params={
             **(stage.describe() if stage else {"optimizer": "none"}),
             "lever": result.lever,
+            **({"aim": stage.aim, "margin": str(stage.margin)} if stage and stage.aim == "cheaper" else {}),
             **({"lm_calls_at_most": "unknown" if bound.total is None else str(bound.total)} if bound else {}),
         },
         metrics={**dev_metrics(result), **result.spent.to_json()},
@@ -113,7 +114,7 @@ def write_stage(  # noqa: PLR0913 - a stage's files come from all of these
         next=str(decision.next) if decision else ("continue" if number == 0 else ""),
         reason=decision.reason if decision else result.error,
         lms=dict(result.taken.lms) if result.taken else {},
-        serving=result.dev.per_example.to_json() if result.dev else {},
+        serving=result.dev.serving() if result.dev else {},
         started=started or time.time(),
         ended=max(time.time(), started or 0.0),
     )
@@ -153,6 +154,18 @@ def dev_metrics(result: StageResult) -> dict[str, float]:
             values["dev_spread"] = result.dev.spread
     if (decision := result.decision) and decision.interval and decision.gain is not None:
         values |= {"gain": decision.gain, "gain_ci_low": decision.interval.low, "gain_ci_high": decision.interval.high}
+    return {**values, **(_cheaper_metrics(decision) if decision else {})}
+
+
+def _cheaper_metrics(decision: Decision) -> dict[str, float]:
+    """Where a program aimed at cheaper: its difference to the incumbent, and what an example costs under both."""
+    values: dict[str, float] = {}
+    if decision.incumbent_gain is not None and decision.incumbent_interval and decision.margin is not None:
+        bounds = decision.incumbent_interval
+        values |= {"incumbent_gain": decision.incumbent_gain, "margin": decision.margin}
+        values |= {"incumbent_gain_ci_low": bounds.low, "incumbent_gain_ci_high": bounds.high}
+    if decision.aim == "cheaper" and decision.serving:
+        values |= {"serving_cost": decision.serving.candidate, "incumbent_serving_cost": decision.serving.incumbent}
     return values
 
 

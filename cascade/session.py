@@ -186,7 +186,7 @@ def begin(
     spent, by_stage, by_lm = _all_spent(record, tally)
     meter = Meter(prepared.experiment.budget, before=spent, by_lm=by_lm, clock=prepared.clock, note=tally.note)
     salt = f"fresh {record.id}" if record.fresh else ""
-    gateway = Gateway(ledger, meter, prepared.lms.identity, salt=salt, warn=progress.warn, price=prepared.lms.price)
+    gateway = Gateway(ledger, meter, prepared.lms.identity, salt=salt, warn=progress.warn, rates=prepared.lms)
     behind = [other for other in journals(home, prepared.name, progress.warn) if other.folder != journal.folder]
     publisher = Publisher(tracker, journal, progress.warn, behind=behind)
     return Session(prepared, journal, gateway, publisher, progress, tally, by_stage)

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 from cascade.production.gate import Ruling
 from cascade.redaction import redacted
+from cascade.spending import amount
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,17 @@ def checks(ruling: Ruling, max_cost: float | None = None) -> list[Check]:
     """
     found = [Check("score", ruling.passed, ruling.reason)]
     if max_cost is not None:
-        cost = ruling.cost[1]
-        held = cost <= max_cost
-        said = f"Serving an example costs {cost:.6g}, {'at most' if held else 'more than'} {max_cost:.6g}."
-        found.append(Check("max-cost", held, said))
+        found.append(_capped(ruling, max_cost))
     return found + [Check(guard.name, guard.held, f"{guard}.") for guard in ruling.guardrails]
+
+
+def _capped(ruling: Ruling, max_cost: float) -> Check:
+    if ruling.serving is None:
+        return Check("max-cost", False, "What serving an example costs is not known. Give its LM a price in settings.")
+    cost, unit = ruling.serving.candidate, ruling.serving.unit
+    held = cost <= max_cost
+    said = f"Serving an example costs {amount(cost, unit)}, {'at most' if held else 'more than'} {max_cost:g}."
+    return Check("max-cost", held, said)
 
 
 def junit(name: str, found: Sequence[Check]) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from cascade.report.comparing import Point
-from cascade.report.cost_chart import cost
 from cascade.report.figures import (
     UNKNOWN,
     clock,
@@ -17,6 +16,7 @@ from cascade.report.figures import (
     points,
     points_interval,
 )
+from cascade.spending import Unit, amount
 
 STAGE = ("stage", "optimizer", "changes", "dev", "gain against anchor", "verdict", "kept", "then", "detectable")
 RUN = ("run", "status", "best, selected on dev", "dev", "test", "gain on test", "", "LM calls", "cost", "time")
@@ -28,6 +28,7 @@ RIGHT = frozenset(
      "output tokens", "cost", "time", "an example")
 )  # fmt: skip
 """Columns of figures."""
+_AIMS = {"better": "", "cheaper": ", aims at cheaper"}
 
 
 def stage_row(stage: Mapping[str, Any]) -> list[str]:
@@ -35,7 +36,7 @@ def stage_row(stage: Mapping[str, Any]) -> list[str]:
     detectable, nothing = stage["minimum_detectable_gain"], ("none", "")
     return [
         stage["stage"],
-        UNKNOWN if stage["optimizer"] in nothing else stage["optimizer"],
+        UNKNOWN if stage["optimizer"] in nothing else stage["optimizer"] + _AIMS[stage["aim"]],
         UNKNOWN if stage["lever"] in nothing else stage["lever"],
         _scored(stage),
         f"{points(stage['gain'])} {points_interval(stage['gain_interval'])}".strip(),
@@ -84,10 +85,10 @@ def part_row(row: Mapping[str, Any]) -> list[str]:
     return [row["stage"], row["part"], *shown]
 
 
-def point_row(point: Point, unit: str) -> list[str]:
+def point_row(point: Point, unit: Unit) -> list[str]:
     """A stage with its score and serving cost."""
     beaten = "" if point.frontier else "beaten"
-    return [point.stage, point.run, percent(point.score), cost(point, unit), beaten]
+    return [point.stage, point.run, percent(point.score), amount(point.cost, unit), beaten]
 
 
 def _scored(figures: Mapping[str, Any]) -> str:

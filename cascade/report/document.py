@@ -14,6 +14,9 @@ from cascade.report.reading import Run
 from cascade.report.story import headline, proof, reason, story, way_on
 from cascade.report.text import diff, in_line, shown
 
+_CHEAPER = {"aim", "incumbent_gain", "incumbent_interval", "margin", "within_margin"}
+"""What a decision says of a stage that aims at cheaper."""
+
 
 def run_document(run: Run) -> dict[str, Any]:
     """One run; every key is always there, and what is not known is None."""
@@ -108,6 +111,7 @@ def _stage(run: Run, stage: StageRecord) -> dict[str, Any]:
         "confidence": decided.confidence,
         "n": decided.n,
         "minimum_detectable_gain": decided.minimum_detectable_gain,
+        **decided.model_dump(include=_CHEAPER),
         "verdict": stage.verdict,
         "kept": stage.kept,
         "best": stage is run.best,
@@ -115,6 +119,7 @@ def _stage(run: Run, stage: StageRecord) -> dict[str, Any]:
         "reason": reason(run, stage),
         "lms": _lines(stage.lms),
         "serving": dict(stage.serving),
+        "serving_costs": decided.serving.model_dump() if decided.serving else None,
     }
 
 

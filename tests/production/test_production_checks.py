@@ -15,7 +15,7 @@ def test_each_thing_asked_is_a_check() -> None:
     ruling = gate(evaluation(75, tokens=150), CHAMPION, Rules(guardrails={"cost": 0.2}), attempt=1)
     found = checks(ruling, max_cost=120)
     assert [(check.name, check.passed) for check in found] == [("score", True), ("max-cost", False), ("cost", False)]
-    assert found[1].said == "Serving an example costs 150, more than 120."
+    assert found[1].said == "Serving an example costs 150 tokens, more than 120."
     assert [check.name for check in checks(gate(evaluation(75), CHAMPION, Rules(), attempt=1))] == ["score"]
 
 
