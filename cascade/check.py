@@ -21,6 +21,10 @@ from cascade.experiment import Experiment
 from cascade.lm.lms import LMs
 from cascade.redaction import told
 from cascade.settings import Settings
+from cascade.warm import Existing, begun_from, brought, read_file
+
+Find = Callable[[str | Path], Existing]
+"""Finds a program that exists by where it is."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +90,16 @@ class Prepared:
         }
         if experiment.target is not None:
             values["target"] = experiment.target
+        if begins := brought(experiment):
+            values["start"] = begins.where
         return {name: str(value) for name, value in values.items()}
 
 
-def prepare(experiment: Experiment, settings: Settings, lms: LMs | None = None) -> Prepared:
-    """Load the data, build the program, find the LMs.
+def prepare(experiment: Experiment, settings: Settings, lms: LMs | None = None, find: Find | None = None) -> Prepared:
+    """Load the data, build the program, find the LMs and the program to begin from.
+
+    Args:
+        find: where that program is; default: in files.
 
     Raises:
         DefinitionError: the first thing that is wrong; nothing was spent.
@@ -107,6 +116,9 @@ def prepare(experiment: Experiment, settings: Settings, lms: LMs | None = None) 
     for name in dict.fromkeys(("task", *(("prompt",) if experiment.stages else ()), *settings.lm)):
         if name != "default":
             lms[name]
+    if experiment.start:
+        find = find or (lambda where: read_file(where, settings.project, settings.home))
+        experiment = begun_from(find(experiment.start), experiment, lms)
     parts = signature_parts(experiment, data, settings.defining())
     outputs = tuple(program.predictors()[-1].signature.output_fields)
     return Prepared(experiment, settings, data, lms, program, outputs, parts, _git_sha(settings.project))
@@ -171,12 +183,13 @@ def _check_inputs(program: Any, data: Data) -> None:
 def _check_budget(experiment: Experiment, data: Data, predictors: int) -> None:
     """Refuse a cap on calls below one call a predictor and answer that is judged."""
     dev, test = (predictors * experiment.repeats * len(split) for split in (data.dev, data.test))
-    cap, needed = experiment.budget.lm_calls, dev + 2 * test
+    looks = 2 if experiment.start else 1
+    cap, needed = experiment.budget.lm_calls, looks * dev + 2 * test
     if cap is not None and cap < needed:
         counted = f", one for each of the program's {predictors} predictors" if predictors > 1 else ""
         raise ExperimentError(
-            f"Budget: lm_calls = {cap} does not even pay for judging: {dev} calls on dev and twice "
-            f"{test} on test{counted}. Raise it to more than {needed}."
+            f"Budget: lm_calls = {cap} does not even pay for judging: {'twice ' * (looks - 1)}{dev} calls on dev and "
+            f"twice {test} on test{counted}. Raise it to more than {needed}."
         )
 
 
@@ -187,7 +200,7 @@ def _check_prices(experiment: Experiment, lms: LMs) -> None:
         if not lms.priced(name):
             raise ExperimentError(
                 f"Budget: usd = {experiment.budget.usd} cannot be held: the price of {lms.model(name)!r} (LM {name!r}) "
-                "is not known. Cap lm_calls, tokens or minutes instead."
+                "is not known. Give it a price in [tool.cascade.lm], or cap lm_calls, tokens or minutes instead."
             )
 
 

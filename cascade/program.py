@@ -62,6 +62,13 @@ def restore(factory: Callable[[], Any], taken: Snapshot, lm_of: Callable[[str], 
     return program
 
 
+def fields_of_state(parameter: Any) -> set[str]:
+    """Names that the state of a predictor may hold. DSPy sets whatever it finds as an attribute."""
+    from cascade.nearest import STATE
+
+    return {*parameter.dump_state(), "fields", STATE}
+
+
 def thawed(program: Any) -> Any:
     """A copy that shares LMs with `program` and that no optimizer refuses for being compiled.
 

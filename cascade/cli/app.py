@@ -16,6 +16,9 @@ import typer
 
 from cascade.cli.check import check
 from cascade.cli.compare import compare
+from cascade.cli.export import export
+from cascade.cli.gate import gate
+from cascade.cli.harvest import harvest
 from cascade.cli.ledger import ledger
 from cascade.cli.listing import list_experiments
 from cascade.cli.models import models
@@ -37,9 +40,12 @@ app.command("check")(check)
 app.command("run")(run)
 app.command("show")(show)
 app.command("compare")(compare)
+app.command("export")(export)
 app.command("promote")(promote)
 app.command("rollback")(rollback)
 app.command("serve")(serve)
+app.command("gate")(gate)
+app.command("harvest")(harvest)
 app.add_typer(models, name="models")
 app.add_typer(ledger, name="ledger")
 app.command("ui")(ui)
@@ -112,7 +118,8 @@ def _failed(error: Exception) -> int:
 
 def _interrupted(words: list[str]) -> int:
     command = next((word for word in words if not word.startswith("-")), "")
-    _say("interrupted; `cascade run NAME` goes on." if command == "run" else "interrupted.")
+    begun = " --from …" if any(word.partition("=")[0] == "--from" for word in words) else ""
+    _say(f"interrupted; `cascade run NAME{begun}` goes on." if command == "run" else "interrupted.")
     return INTERRUPTED
 
 

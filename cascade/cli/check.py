@@ -23,15 +23,23 @@ Recipe = Annotated[
 ]
 
 
-def check(context: typer.Context, name: Name, recipe: Recipe = None, as_json: Json = False) -> None:
+Start = Annotated[
+    str | None,
+    typer.Option("--from", metavar="WHAT", help="Begin from a program: a file, a run's ID, or models:/NAME@ALIAS."),
+]
+
+
+def check(
+    context: typer.Context, name: Name, start: Start = None, recipe: Recipe = None, as_json: Json = False
+) -> None:
     """Find what is wrong with an experiment, and what a run may cost.
 
     Example: cascade check qa
     """
-    show(name, parts_of(context), as_json=as_json, recipe=recipe)
+    show(name, parts_of(context), as_json=as_json, recipe=recipe, start=start)
 
 
-def show(name: str, parts: Parts, *, as_json: bool, recipe: str | None = None) -> None:
+def show(name: str, parts: Parts, *, as_json: bool, recipe: str | None = None, start: str | None = None) -> None:
     """Print findings and plan.
 
     Raises:
@@ -40,7 +48,7 @@ def show(name: str, parts: Parts, *, as_json: bool, recipe: str | None = None) -
     from cascade.checks import refuse
 
     with stdout_kept():
-        found, plan, stopped = look(name, parts, recipe)
+        found, plan, stopped = look(name, parts, recipe, start)
     if as_json:
         documents = [finding.to_json() for finding in found]
         print_json({"experiment": name, "findings": documents, **(plan.to_json() if plan else {})})
@@ -57,18 +65,18 @@ def show(name: str, parts: Parts, *, as_json: bool, recipe: str | None = None) -
 
 
 def look(
-    name: str, parts: Parts, recipe: str | None
+    name: str, parts: Parts, recipe: str | None, start: str | None = None
 ) -> "tuple[list[Finding], Forecast | None, DefinitionError | None]":
     """Findings, the plan where there is no error, and what kept the experiment from being examined."""
-    from cascade.check import prepare
     from cascade.checks import Finding, examine
     from cascade.forecast import forecast
+    from cascade.running import ready
     from cascade.settings import load_settings
 
     try:
         settings = load_settings()
-        experiment = experiment_named(name, settings.project, recipe)
-        prepared = prepare(experiment, settings, parts.lms(settings) if parts.lms else None)
+        experiment = experiment_named(name, settings.project, recipe, start)
+        prepared = ready(experiment, settings, parts.lms(settings) if parts.lms else None, write=False)
     except DefinitionError as error:
         return [Finding("error", f"Experiment {name!r}", str(error))], None, error
     found = examine(prepared)

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,11 +74,12 @@ def _descriptor_redirected(source: int, target: int) -> Iterator[None]:
         os.close(kept)
 
 
-def experiment_named(name: str, project: Path, recipe: str | None = None) -> "Experiment":
+def experiment_named(name: str, project: Path, recipe: str | None = None, start: str | None = None) -> "Experiment":
     """`cascade.discover.discover`, also for a file that tries to end the process.
 
     Args:
         recipe: whose stages take the place of its own.
+        start: a program to begin from, in place of the one that it may name.
 
     Raises:
         ExperimentError: no such file, a broken one, or no such recipe.
@@ -91,8 +92,8 @@ def experiment_named(name: str, project: Path, recipe: str | None = None) -> "Ex
         raise ExperimentError(
             f"experiments/{name}.py calls exit({error.code!r}) when it is imported. Remove that call."
         ) from None
-    if recipe is None:
-        return found
-    from cascade.recipes import under
+    if recipe is not None:
+        from cascade.recipes import under
 
-    return under(found, recipe)
+        found = under(found, recipe)
+    return replace(found, start=start) if start else found

@@ -5,11 +5,11 @@ Invariant: figures come from the `Result` and the journal; nothing is computed h
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from cascade.cli.check import Recipe, show
+from cascade.cli.check import Recipe, Start, show
 from cascade.cli.parts import Json, Parts, experiment_named, parts_of, print_json, stdout_kept
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ NoMlflow = Annotated[bool, typer.Option("--no-mlflow", help="Keep the run in the
 def run(  # noqa: PLR0913, PLR0917 - one an option
     context: typer.Context,
     name: Name,
+    start: Start = None,
     new: New = False,
     fresh: Fresh = False,
     no_mlflow: NoMlflow = False,
@@ -38,33 +39,41 @@ def run(  # noqa: PLR0913, PLR0917 - one an option
     Example: cascade run qa --new
     """
     if dry_run:
-        show(name, parts_of(context), as_json=as_json, recipe=recipe)
+        show(name, parts_of(context), as_json=as_json, recipe=recipe, start=start)
         return
     with stdout_kept():
-        result, mlflow = run_experiment(name, parts_of(context), new=new, fresh=fresh, log=not no_mlflow, recipe=recipe)
+        found = Asked(name, recipe, start)
+        result, mlflow = run_experiment(found, parts_of(context), new=new, fresh=fresh, log=not no_mlflow)
     if as_json:
         print_json(result.to_json())
     else:
         _print_result(result, mlflow)
 
 
+class Asked(NamedTuple):
+    """Which experiment is meant, and what is asked of it that its file does not say."""
+
+    name: str
+    recipe: str | None = None
+    start: str | None = None
+
+
 def run_experiment(
-    name: str, parts: Parts, *, new: bool = False, fresh: bool = False, log: bool = True, recipe: str | None = None
+    asked: Asked, parts: Parts, *, new: bool = False, fresh: bool = False, log: bool = True
 ) -> "tuple[Result, str]":
     """Run an experiment and show its progress on stderr; returns the result and where MLflow shows it.
 
     Raises:
         CascadeError: see `cascade.run`.
     """
-    from cascade.check import prepare
     from cascade.cli.watching import watching
     from cascade.runner import execute
-    from cascade.running import tracker
+    from cascade.running import ready, tracker
     from cascade.settings import load_settings
 
     settings = load_settings()
-    experiment = experiment_named(name, settings.project, recipe)
-    prepared = prepare(experiment, settings, parts.lms(settings) if parts.lms else None)
+    experiment = experiment_named(asked.name, settings.project, asked.recipe, asked.start)
+    prepared = ready(experiment, settings, parts.lms(settings) if parts.lms else None)
     store = tracker(settings, prepared.lms, log=log)
     with watching(resumed_from="" if new else _interrupted_at(prepared)) as progress:
         result = execute(prepared, tracker=store, progress=progress, new=new, fresh=fresh)

@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,8 @@ from cascade.lm.bound_program import BoundProgram
 from cascade.lm.lms import LMs
 from cascade.mlflow_store.models import CONFIG, STATE
 from cascade.mlflow_store.store import connect, reaching
-from cascade.nearest import STATE as NEAREST
 from cascade.nearest import function_in
-from cascade.program import Snapshot, restore
+from cascade.program import Snapshot, fields_of_state, restore
 from cascade.redaction import told
 from cascade.settings import LMSpec, Settings, load_settings
 
@@ -80,8 +79,49 @@ def load_program(model_uri: str, settings: Settings | None = None, *, lms: MakeL
     settings = settings or load_settings()
     with reaching(settings.tracking_uri, "could not be read", f"{model_uri} was not loaded."):
         client = connect(settings.tracking_uri, ours=False)
-        folder = _download(client, _model_id(client, model_uri), settings)
+        folder = _download(client, _model_id(client, model_uri)[0], settings)
     return rebuild(folder, settings, lms=lms)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The files of a model, read and not run.
+
+    Args:
+        version: of the registered model; "" where the URI names the model itself.
+        config: as in its `config.json`.
+        state: by predictor, without LMs.
+    """
+
+    version: str
+    config: Mapping[str, Any]
+    state: Mapping[str, Any]
+
+
+def read_model(model_uri: str, settings: Settings, *, weights: bool) -> Saved:
+    """Read a model's files.
+
+    Args:
+        model_uri: see `load_program`.
+        weights: put its trained weights into the store of embedded weights; False writes nothing anywhere.
+
+    Raises:
+        TrackingError: no such model, or the store cannot be reached.
+        ModelError: its weights do not have the content that their name says, or their base model is missing.
+    """
+    with reaching(settings.tracking_uri, "could not be read", f"{model_uri} was not read."):
+        client = connect(settings.tracking_uri)
+        model_id, version = _model_id(client, model_uri)
+        if weights:
+            return _saved(_download(client, model_id, settings), version)
+        with tempfile.TemporaryDirectory() as scratch:
+            _fetch_small(_fetcher(client, model_id, settings), Path(scratch))
+            return _saved(Path(scratch), version)
+
+
+def _saved(folder: Path, version: str) -> Saved:
+    state = {name: {**part, "lm": None} for name, part in _read(folder / STATE).items() if isinstance(part, dict)}
+    return Saved(version, _config(folder), state)
 
 
 def rebuild(folder: Path, settings: Settings | None = None, *, lms: MakeLMs = LMs) -> Program:
@@ -122,7 +162,7 @@ def _state(folder: Path, factory: Callable[[], Any]) -> dict[str, Any]:
             raise TrackingError(
                 f"{folder / STATE} has the function {refused!r} as embedder, which is not run. {_MODEL}"
             )
-    own = {name: {*predictor.dump_state(), NEAREST} for name, predictor in built(factory, state).named_parameters()}
+    own = {name: fields_of_state(parameter) for name, parameter in built(factory, state).named_parameters()}
     return {
         name: {field: None if field == "lm" else value for field, value in part.items() if field in own[name]}
         for name, part in state.items()
@@ -140,14 +180,15 @@ def _read(path: Path) -> dict[str, Any]:
     return value
 
 
-def _model_id(client: Any, uri: str) -> str:
+def _model_id(client: Any, uri: str) -> tuple[str, str]:
+    """The id of a logged model, and its version in the registry or ""."""
     match = _URI.fullmatch(uri)
     if match is None:
         raise TrackingError(
             f"{uri!r} is no model. Give models:/NAME@champion, models:/NAME/VERSION or models:/MODEL_ID."
         )
     if match["id"]:
-        return match["id"]
+        return match["id"], ""
     if match["alias"]:
         version = client.get_model_version_by_alias(match["name"], match["alias"])
     else:
@@ -155,34 +196,43 @@ def _model_id(client: Any, uri: str) -> str:
     found = version.tags.get("cascade.model_id")
     if not found:
         raise TrackingError(f"{uri!r} was not registered by cascade: it has no tag cascade.model_id.")
-    return str(found)
+    return str(found), str(version.version)
 
 
 def _download(client: Any, model_id: str, settings: Settings) -> Path:
     """A folder with the model's small files; weights go straight into the store of weights, unless they are there."""
-    from mlflow.artifacts import download_artifacts
-
-    folder = settings.home / "programs" / model_id
-    root = f"{client.get_logged_model(model_id).artifact_location.rstrip('/')}/artifacts"
+    folder, fetch = settings.home / "programs" / model_id, _fetcher(client, model_id, settings)
     folder.parent.mkdir(parents=True, exist_ok=True)
-
-    def fetch(name: str, into: str) -> None:
-        download_artifacts(artifact_uri=f"{root}/{name}", dst_path=into, tracking_uri=settings.tracking_uri)
-
     if not folder.exists():
         draft = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
-        fetch(CONFIG, str(draft))
-        for name in (STATE, _config(draft)["source"]):
-            fetch(name, str(draft))
+        _fetch_small(fetch, draft)
         with contextlib.suppress(OSError):
             draft.rename(folder)
         shutil.rmtree(draft, ignore_errors=True)
     weights, models = _config(folder)["weights"], LMs(settings).models
     for model in [model for model in weights if not _stored(models, model)]:
         with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as scratch:
-            fetch(weights[model], scratch)
+            fetch(weights[model], Path(scratch))
             _install(model, Path(scratch) / weights[model], models)
     return folder
+
+
+def _fetcher(client: Any, model_id: str, settings: Settings) -> Callable[[str, Path], None]:
+    """What fetches a file of a model into a folder."""
+    from mlflow.artifacts import download_artifacts
+
+    root = f"{client.get_logged_model(model_id).artifact_location.rstrip('/')}/artifacts"
+
+    def fetch(name: str, into: Path) -> None:
+        download_artifacts(artifact_uri=f"{root}/{name}", dst_path=str(into), tracking_uri=settings.tracking_uri)
+
+    return fetch
+
+
+def _fetch_small(fetch: Callable[[str, Path], None], into: Path) -> None:
+    fetch(CONFIG, into)
+    for name in (STATE, _config(into)["source"]):
+        fetch(name, into)
 
 
 def _as_judged(settings: Settings, config: Mapping[str, Any]) -> Settings:

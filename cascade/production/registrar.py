@@ -20,6 +20,7 @@ from cascade.errors import Refused
 from cascade.evaluation import Evaluation
 from cascade.journal import written
 from cascade.mlflow_store import promotions
+from cascade.mlflow_store.models import serving_lms
 from cascade.mlflow_store.names import Names
 from cascade.mlflow_store.programs import load_program
 from cascade.mlflow_store.registry import CHALLENGER
@@ -28,6 +29,7 @@ from cascade.mlflow_store.versions import CHAMPION, MOVED, Version, Versions
 from cascade.production.gate import Rules, Ruling, gate
 from cascade.production.log import MOVES, Entry, PromotionLog, Standing, look, row_hashes, standing
 from cascade.production.scoring import Scorer, scoring
+from cascade.program import snapshot
 from cascade.progress import Progress, Silent
 from cascade.settings import Settings
 
@@ -133,13 +135,14 @@ class Registrar:
         serving = self.standing.champion
         reference = self.challenger(number=serving) if serving else None
         with scoring(prepared, self.progress) as scorer:
-            new = self._score(scorer, version, "challenger")
-            old = self._score(scorer, reference, "champion") if reference else self._score_baseline(scorer)
+            new, one = self._score(scorer, version, "challenger")
+            old, other = self._score(scorer, reference, "champion") if reference else self._score_baseline(scorer)
         test = prepared.data.test
         shown = {"test": test.fingerprint, "metric": _metric(prepared), "signature": prepared.signature}
-        key = _digest([version.program, reference.program if reference else BASELINE, shown["test"], shown["metric"]])
+        against = reference.program if reference else BASELINE
+        key = _digest([version.program, against, shown["test"], shown["metric"]])
         rows = row_hashes(test)
-        ruling = gate(new, old, rules, attempt=look(self.log.entries(), key, rows))
+        ruling = gate(new, old, rules, attempt=look(self.log.entries(), key, rows), same_lms=one == other)
         entry = self._write(
             "judged", version.number, program=version.program, run=version.run,
             reference=reference.number if reference else "", reason=ruling.reason, granted=ruling.granted, key=key,
@@ -229,15 +232,20 @@ class Registrar:
         if known:
             self.versions.tag(serving, {MOVED: entry.id})
 
-    def _score(self, scorer: Scorer, version: Version, role: str) -> Evaluation:
+    def _score(self, scorer: Scorer, version: Version, role: str) -> tuple[Evaluation, object]:
+        """The evaluation, and which LMs answered."""
+
         def share(settings: Settings) -> Any:
             return scorer.prepared.lms.under(settings)
 
         program = load_program(f"models:/{version.model_id}", self.settings, lms=share)
-        return scorer.score(program, scorer.prepared.data.test, f"{role} {version.number}")
+        lms = (program.config["predictors"], program.config["lms"])
+        return scorer.score(program, scorer.prepared.data.test, f"{role} {version.number}"), lms
 
-    def _score_baseline(self, scorer: Scorer) -> Evaluation:
-        return scorer.score(build_program(scorer.prepared.experiment), scorer.prepared.data.test, BASELINE)
+    def _score_baseline(self, scorer: Scorer) -> tuple[Evaluation, object]:
+        prepared, program = scorer.prepared, build_program(scorer.prepared.experiment)
+        lms = (dict(snapshot(program).lms), serving_lms(prepared.settings.describe()))
+        return scorer.score(program, prepared.data.test, BASELINE), lms
 
 
 @contextmanager

@@ -1,25 +1,23 @@
 """Promote, roll back, history: on a scripted model and a real MLflow database."""
 
 import json
-from collections.abc import Mapping
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import EXPERIMENT, Project
+from promoting_child import learns
 
+import cascade
 from cascade.mlflow_store.store import connect
 from cascade.mlflow_store.versions import Versions
 from cascade.production.log import PromotionLog, standing
 from cascade.testing import ScriptedEngine
 
 pytestmark = pytest.mark.usefixtures("store")
-
-
-def learns(_model: str, inputs: Mapping[str, str], demos: int) -> Mapping[str, str]:
-    """Each demo shows it two more digits."""
-    question = inputs.get("question", "")
-    return {"answer": question[-1] if int(question[-1]) < 1 + 2 * demos else "?"}
 
 
 @pytest.fixture
@@ -102,6 +100,7 @@ def test_roll_back_rejects_and_it_is_not_proposed_again(learning: Project) -> No
     assert history.code == 0
     for words in ("rolled back to", "too loud", "granted: Test", "now"):
         assert words in history.out
+    assert "serves    version 1" in learning.cascade("list").out
 
 
 def test_back_to_a_named_version(learning: Project) -> None:
@@ -172,6 +171,38 @@ def test_new_test_rows_score_both_anew(learning: Project) -> None:
     assert log(learning)[-2].attempt == 2
 
 
+def test_twenty_at_once_from_four_processes(learning: Project) -> None:
+    """Whoever comes first: each of the moves stands in the log once, in order, and aliases say what the log says."""
+    for k in (1, 2, 3, 4):
+        demos(learning, k)
+    child = Path(__file__).with_name("promoting_child.py")
+    paths = [str(Path(cascade.__file__).parents[1]), str(child.parent)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "MLFLOW_TRACKING_URI": ""}
+    children = [
+        subprocess.Popen(
+            [sys.executable, str(child), str(learning.folder), str(seed), "5"],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for seed in range(4)
+    ]  # fmt: skip
+    said = [process.communicate(timeout=280) for process in children]
+    assert [process.returncode for process in children] == [0] * 4, said
+    done = [line.split() for out, _ in said for line in out.splitlines() if line.split()[0] in ("promote", "rollback")]
+    assert len(done) == 20
+    entries, now = log(learning), standing(log(learning))
+    moved = [entry for entry in entries if entry.event in ("promoted", "rolled_back")]
+    assert len(moved) == sum(code == "0" for _, code in done) > 1
+    assert [entry.event for entry in entries].count("adopted") == 0
+    before = ""
+    for entry in moved:  # nobody decided on a champion that was gone
+        assert entry.reference == before
+        before = entry.version
+    aliases = versions(learning).aliases()
+    assert aliases["champion"] == now.champion == before
+    assert aliases.get("previous", "") == now.previous
+    assert {one.number for one in versions(learning).all() if one.rejected} == now.rejected
+
+
 def test_mlflow_down_is_one_line_and_changes_nothing(learning: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     demos(learning, 2)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
@@ -193,3 +224,23 @@ def test_each_entry_is_a_run_of_mlflow(learning: Project) -> None:
     assert judged.data.metrics["test_score"] == 0.5
     path = Path(client.download_artifacts(judged.info.run_id, "promotion.json"))
     assert json.loads(path.read_text())["granted"] is True
+
+
+def test_the_gate_judges_and_promotes_nothing(learning: Project) -> None:
+    demos(learning, 2)
+    learning.cascade("promote", "letters")
+    demos(learning, 4)
+    xml, told = learning.folder / "gate.xml", learning.folder / "summary.md"
+    done = learning.cascade("gate", "letters", "--junit", str(xml), "--summary", str(told))
+    assert done.code == 0, done.err
+    assert done.out.startswith("passed  score: Test 50.0% → 90.0%")
+    assert versions(learning).aliases() == {"champion": "1", "challenger": "2"}
+    assert 'failures="0"' in xml.read_text() and "`letters`: version 2 against version 1" in told.read_text()
+    assert log(learning)[-1].event == "judged"
+    dear = learning.cascade("gate", "letters", "--max-cost", "1", "--json")
+    assert dear.code == 3 and json.loads(dear.out)["checks"][1]["passed"] is False
+    assert "does not pass the gate: max-cost." in dear.err
+    assert {entry.attempt for entry in log(learning)} - {0} == {1, 2}  # asked twice, and it was one look
+    learning.cascade("promote", "letters")
+    same = learning.cascade("gate", "letters", "--version", "2")
+    assert same.code == 0 and "there is nothing to judge" in same.out
