@@ -5,6 +5,7 @@ is markup.
 """
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from markupsafe import Markup, escape
 from cascade.report import cells, figures
 from cascade.report.comparing import SideBySide
 from cascade.report.cost_chart import cost_chart
+from cascade.report.course_chart import course_chart
 from cascade.report.document import comparison_document, run_document
 from cascade.report.reading import Run
 from cascade.report.stage_chart import stage_chart
@@ -35,6 +37,12 @@ def comparison_page(compared: SideBySide) -> str:
     costs = [amount(point.cost, compared.unit) for point in compared.points]
     document, chart = comparison_document(compared), cost_chart(compared)
     return _environment().get_template("compare.html").render(compared=document, chart=chart, costs=costs, most=MOST)
+
+
+def ab_page(found: Any, course: Sequence[Any], *, began: str, stopped: str) -> str:
+    """An A/B test: what it has shown, and its course, a look with `outcomes`, `estimate`, `low` and `high` each."""
+    template = _environment().get_template("ab.html")
+    return template.render(found=found, chart=course_chart(course), began=began, stopped=stopped)
 
 
 @cache

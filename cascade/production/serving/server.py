@@ -12,7 +12,6 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,38 +19,16 @@ import dspy
 import uvicorn
 
 from cascade.errors import CascadeError, SettingsError
-from cascade.production.live import REFRESH, Live, Target
 from cascade.production.serving.app import application
+from cascade.production.serving.assembly import Plan, assembled
 from cascade.production.serving.edge import Log, Records
-from cascade.production.serving.meters import Meters
-from cascade.production.serving.service import Limits, Service, form_of
+from cascade.production.serving.service import Service
 from cascade.redaction import hide
 
 SHORTEST_TOKEN = 16
 CONNECTIONS = 2_000
 """At once, most of which are idle."""
-
-
 BACKLOG = 2_048
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be served, and how.
-
-    Args:
-        target: whose program.
-        port: 0 takes a free one.
-        token: see `Edge`.
-        refresh: seconds between two looks at the aliases.
-    """
-
-    target: Target
-    host: str = "127.0.0.1"
-    port: int = 8000
-    token: str = ""
-    limits: Limits = field(default_factory=Limits)
-    refresh: float = REFRESH
 
 
 def token_from(value: str | None, file: Path | None) -> str:
@@ -88,24 +65,14 @@ def serve(plan: Plan, announce: Callable[[str, str], None], warn: Callable[[str]
     """
     # No answer is kept: memory would grow, and a model that draws would draw once.
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
+    if plan.host not in ("127.0.0.1", "::1", "localhost") and not plan.token:
+        warn(f"whoever reaches {plan.host} can ask the program: no token is set (CASCADE_TOKEN).")
     log = Log()
-    with _listening(plan) as listener:
-        live = Live(
-            plan.target,
-            lambda sentence: log.tell("warning", "versions", message=sentence),
-            lambda sentence: log.tell("info", "versions", message=sentence),
-            plan.refresh,
-        ).start()
-        for served in live.now.values():
-            form_of(served)
-        service = Service(live, plan.limits, Meters(), log)
-        if plan.host not in ("127.0.0.1", "::1", "localhost") and not plan.token:
-            warn(f"whoever reaches {plan.host} can ask the program: no token is set (CASCADE_TOKEN).")
-        try:
-            asyncio.run(_serve(plan, service, listener, announce))
-        finally:
-            live.close()
-            log.drain.close(5.0)
+    try:
+        with _listening(plan) as listener, assembled(plan, log) as parts:
+            asyncio.run(_serve(plan, Service(parts, plan.limits), listener, announce))
+    finally:
+        log.drain.close(5.0)
 
 
 async def _serve(plan: Plan, service: Service, listener: socket.socket, announce: Callable[[str, str], None]) -> None:
