@@ -86,11 +86,11 @@ def of_judging(prepared: Prepared, *splits: Split, calls_a_run: int | None = Non
 
 
 def most_calls(evaluation: Evaluation, program: Any) -> int:
-    """LM calls that one run of the program takes at most, as an evaluation showed.
+    """LM calls that one run of the program takes at most, judging it included, as an evaluation showed.
 
     A run that failed may have ended early: then every predictor counts at least once.
     """
-    seen = max(outcome.calls for outcome in evaluation.outcomes)
+    seen = max(outcome.taken.lm_calls for outcome in evaluation.outcomes)
     return max(seen, len(program.predictors())) if evaluation.failures else seen
 
 

@@ -200,7 +200,7 @@ def _check_prices(experiment: Experiment, lms: LMs) -> None:
         if not lms.priced(name):
             raise ExperimentError(
                 f"Budget: usd = {experiment.budget.usd} cannot be held: the price of {lms.model(name)!r} (LM {name!r}) "
-                "is not known. Cap lm_calls, tokens or minutes instead."
+                "is not known. Give it a price in [tool.cascade.lm], or cap lm_calls, tokens or minutes instead."
             )
 
 

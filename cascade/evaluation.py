@@ -19,7 +19,7 @@ from cascade.dataset import Split
 from cascade.errors import CascadeError, EvaluationFailed, MetricError
 from cascade.metrics import Metric
 from cascade.redaction import told
-from cascade.spending import ROLLOUT, USAGE, Spent, Usage
+from cascade.spending import ROLLOUT, USAGE, Spent, Usage, mean
 
 FAILURE_CAP = 0.5
 """Share of examples that may fail for another reason than an answer in the wrong format."""
@@ -35,9 +35,11 @@ class Outcome:
         score: from 0 to 1.
         error: the failure in one line, or "".
         unparseable: the failure was an answer in the wrong format.
-        calls, input_tokens, output_tokens: LM calls of this example and their tokens, cached or not.
+        calls, input_tokens, output_tokens: the program's LM calls and their tokens, cached or not.
         cost_usd: to serve it; None when a price is not known.
-        latency: seconds; a call answered from the ledger counts with the time it took when it was paid.
+        weights_gb: its tokens, each counted as the gigabytes of its model's weights; None where an LM is not embedded.
+        latency: seconds to serve it; a call answered from the ledger counts with the time it took when it was paid.
+        judge: what the metric took in the same way: it is paid for and not served.
         draws: score of each answer, where more than one was asked for; all else is then the mean over the answers,
             calls and tokens rounded up, but for text, which is the first answer's.
     """
@@ -53,8 +55,20 @@ class Outcome:
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float | None = 0.0
+    weights_gb: float | None = None
     latency: float = 0.0
+    judge: Spent = field(default_factory=Spent)
     draws: tuple[float, ...] = ()
+
+    @property
+    def served(self) -> Spent:
+        """What the program took."""
+        return Spent(self.calls, 0, self.input_tokens, self.output_tokens, self.cost_usd, self.latency)
+
+    @property
+    def taken(self) -> Spent:
+        """What program and metric took."""
+        return self.served + self.judge
 
 
 @dataclass(frozen=True)
@@ -81,6 +95,12 @@ class Evaluation:
         return statistics.stdev(math.fsum(run) / len(run) for run in runs) if len(runs) > 1 else None
 
     @property
+    def parts(self) -> dict[str, list[float | None]]:
+        """Each part of the metric by example: 0 where the example failed, None where the metric gave none."""
+        names = dict.fromkeys(name for outcome in self.outcomes for name in outcome.parts)
+        return {name: [one.parts.get(name, 0.0 if one.error else None) for one in self.outcomes] for name in names}
+
+    @property
     def failures(self) -> int:
         """How many examples failed."""
         return sum(bool(outcome.error) for outcome in self.outcomes)
@@ -92,15 +112,18 @@ class Evaluation:
 
     @property
     def per_example(self) -> Spent:
-        """What one example takes: calls and tokens rounded up, dollars and seconds as the mean."""
-        n, costs = len(self.outcomes), [outcome.cost_usd for outcome in self.outcomes]
-        return Spent(
-            lm_calls=-(-sum(outcome.calls for outcome in self.outcomes) // n),
-            input_tokens=-(-sum(outcome.input_tokens for outcome in self.outcomes) // n),
-            output_tokens=-(-sum(outcome.output_tokens for outcome in self.outcomes) // n),
-            cost_usd=None if None in costs else math.fsum(cost or 0.0 for cost in costs) / n,
-            seconds=math.fsum(outcome.latency for outcome in self.outcomes) / n,
-        )
+        """What serving one example takes: calls and tokens rounded up, dollars and seconds as the mean."""
+        return mean([outcome.served for outcome in self.outcomes])
+
+    @property
+    def weights_gb(self) -> float | None:
+        """What one example takes of embedded models: gigabytes of weights by tokens that pass them; None for others."""
+        return _mean([outcome.weights_gb for outcome in self.outcomes])
+
+    def serving(self) -> dict[str, float]:
+        """What answering one example takes, as plain values; what is not known is not there."""
+        weights = self.weights_gb
+        return {**self.per_example.to_json(), **({} if weights is None else {"weights_gb": weights})}
 
     def latency(self, quantile: float) -> float:
         """Seconds per example at `quantile` (0 to 1), by nearest rank."""
@@ -108,7 +131,10 @@ class Evaluation:
         return ordered[max(0, math.ceil(quantile * len(ordered)) - 1)] if ordered else 0.0
 
     def table(self) -> dict[str, list[Any]]:
-        """Columns of the examples table: input, predicted, score, expected, feedback, id, error, tokens, latency."""
+        """Columns of the examples table: input, predicted, score, expected, feedback, id, error, tokens, latency.
+
+        And the metric's parts, where it has any.
+        """
         columns: dict[str, list[Any]] = {}
         for row, outcome in zip(self.split.rows, self.outcomes, strict=True):
             expected = {name: row[name] for name in outcome.predicted if name in row}
@@ -125,6 +151,8 @@ class Evaluation:
             }
             for name, cell in cells.items():
                 columns.setdefault(name, []).append(cell)
+        if self.parts:
+            columns["parts"] = [{name: round(one, 4) for name, one in each.parts.items()} for each in self.outcomes]
         return columns
 
     def to_json(self) -> list[dict[str, Any]]:
@@ -172,17 +200,6 @@ def evaluate(
     return Evaluation(split, tuple(map(_averaged, draws)))
 
 
-def serving_costs(one: Evaluation, other: Evaluation) -> tuple[float, float]:
-    """What an example costs to serve under each of two programs, in one unit: they are there to be compared.
-
-    Dollars where all prices are known and not all zero, else tokens.
-    """
-    dollars = [evaluation.per_example.cost_usd for evaluation in (one, other)]
-    if None not in dollars and any(dollars):
-        return dollars[0] or 0.0, dollars[1] or 0.0
-    return one.tokens, other.tokens
-
-
 @contextmanager
 def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
     pool, wait = ThreadPoolExecutor(max(1, threads), thread_name_prefix="evaluate"), True
@@ -199,34 +216,41 @@ def _averaged(draws: Sequence[Outcome]) -> Outcome:
     first, n = draws[0], len(draws)
     if n == 1:
         return first
-    costs, failed = [draw.cost_usd for draw in draws], [draw for draw in draws if draw.error]
+    served, failed = mean([draw.served for draw in draws]), [draw for draw in draws if draw.error]
     return replace(
         first,
         score=math.fsum(draw.score for draw in draws) / n,
         parts={name: math.fsum(draw.parts.get(name, 0.0) for draw in draws) / n for name in first.parts},
         error=f"{len(failed)} of {n} answers: {failed[0].error}" if failed else "",
         unparseable=bool(failed) and all(draw.unparseable for draw in failed),
-        calls=-(-sum(draw.calls for draw in draws) // n),
-        input_tokens=-(-sum(draw.input_tokens for draw in draws) // n),
-        output_tokens=-(-sum(draw.output_tokens for draw in draws) // n),
-        cost_usd=None if None in costs else math.fsum(cost or 0.0 for cost in costs) / n,
-        latency=math.fsum(draw.latency for draw in draws) / n,
+        calls=served.lm_calls,
+        input_tokens=served.input_tokens,
+        output_tokens=served.output_tokens,
+        cost_usd=served.cost_usd,
+        weights_gb=_mean([draw.weights_gb for draw in draws]),
+        latency=served.seconds,
+        judge=mean([draw.judge for draw in draws]),
         draws=tuple(draw.score for draw in draws),
     )
+
+
+def _mean(amounts: Sequence[float | None]) -> float | None:
+    """None where one of them is not known."""
+    return None if None in amounts else math.fsum(amount or 0.0 for amount in amounts) / len(amounts)
 
 
 def _one(program: Callable[..., Any], example: Any, id_: str, metric: Metric, rollout: int) -> Outcome:
     import dspy
     from dspy.utils.exceptions import AdapterParseError
 
-    usage = Usage()
-    token = USAGE.set(usage)
-    started = time.perf_counter()
+    usage, judging = Usage(), Usage()
+    started = answered = time.perf_counter()
     try:
-        with dspy.context(trace=[], **{ROLLOUT: rollout}):
+        with dspy.context(trace=[], **{ROLLOUT: rollout, USAGE: usage}):
             prediction = program(**example.inputs())
-        seconds = time.perf_counter() - started
-        score = metric.score(example, prediction)
+        answered = time.perf_counter()
+        with dspy.context(**{USAGE: judging}):
+            score = metric.score(example, prediction)
         found: dict[str, Any] = dict(
             predicted=_fields(prediction), score=score.value, feedback=score.feedback, parts=dict(score.parts)
         )
@@ -235,18 +259,19 @@ def _one(program: Callable[..., Any], example: Any, id_: str, metric: Metric, ro
     except CascadeError:
         raise
     except Exception as error:
-        seconds = time.perf_counter() - started
         found = dict(error=told(error), unparseable=isinstance(error, AdapterParseError))
-    finally:
-        USAGE.reset(token)
+    ended = time.perf_counter()
+    served = usage.spent((answered if answered > started else ended) - started)
     return Outcome(
         id_,
         **found,
-        calls=usage.calls,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cost_usd=usage.cost_usd,
-        latency=seconds + usage.ledger_seconds,
+        calls=served.lm_calls,
+        input_tokens=served.input_tokens,
+        output_tokens=served.output_tokens,
+        cost_usd=served.cost_usd,
+        weights_gb=usage.weights_gb,
+        latency=served.seconds,
+        judge=judging.spent(ended - answered if answered > started else 0.0),
     )
 
 

@@ -46,8 +46,8 @@ class Stage:
         name: shown everywhere; unique in an experiment.
         optimizer: a class with `compile(student, …)`.
         lever: what it changes; known for DSPy's optimizers.
-        aim: `better`, or `cheaper` for a stage that need not score higher, only cost less to serve.
-        margin: with `cheaper`, how much lower it may score.
+        aim: `better`, or `cheaper` for one that need not score higher, only cost less to serve, with the LM `student`.
+        margin: with `cheaper`, how much lower than the incumbent it may score, a fraction.
         options: of the optimizer's constructor and `compile`.
 
     Raises:
@@ -89,8 +89,9 @@ class Stage:
             raise ExperimentError(f"Stage {name!r}: aim = {aim!r}. Use 'better' or 'cheaper'.")
         _require(0 <= margin < 1, f"Stage {name!r}", "margin", margin, "a fraction from 0 to below 1")
         check_options(name, optimizer, options)
-        values = dict(name=name, optimizer=optimizer, lever=lever, aim=aim, margin=margin)
-        for attribute, value in {**values, "options": MappingProxyType(dict(options))}.items():
+        frozen = MappingProxyType(dict(options))
+        values = dict(name=name, optimizer=optimizer, lever=lever, aim=aim, margin=margin, options=frozen)
+        for attribute, value in values.items():
             object.__setattr__(self, attribute, value)
 
     def nested(self) -> Mapping[str, "Stage"]:
@@ -138,13 +139,11 @@ class Plateau:
     def __post_init__(self) -> None:
         _require(self.patience >= 1, "Plateau", "patience", self.patience, "at least 1")
         _require(0 <= self.min_gain < 1, "Plateau", "min_gain", self.min_gain, "from 0 to below 1")
-        _require(
-            0 < self.equivalence_margin < 1, "Plateau", "equivalence_margin", self.equivalence_margin, "between 0 and 1"
-        )
+        margin = self.equivalence_margin
+        _require(0 < margin < 1, "Plateau", "equivalence_margin", margin, "between 0 and 1")
         _require(0.5 <= self.confidence < 1, "Plateau", "confidence", self.confidence, "from 0.5 to below 1")
-        _require(
-            self.on_plateau in ("escalate", "stop"), "Plateau", "on_plateau", self.on_plateau, "'escalate' or 'stop'"
-        )
+        known = self.on_plateau in ("escalate", "stop")
+        _require(known, "Plateau", "on_plateau", self.on_plateau, "'escalate' or 'stop'")
         limit = self.max_cost_per_point
         _require(limit is None or limit > 0, "Plateau", "max_cost_per_point", limit, "above 0")
 
@@ -203,9 +202,9 @@ class Experiment:
         target: dev mean at which there is nothing left to want.
         repeats: answers asked of each dev and test example, whose scores are averaged: for models that draw.
         headroom: look for something to gain before the first stage; None spends nothing on it.
+        start: a program that exists, to begin from: a file, a run's id or `models:/NAME@ALIAS`; see `cascade.run`.
         guardrails: how much worse a figure of a program may get when it is promoted: `cost` and `latency` as a share of
             the champion's, any part of the score as a difference of means. Looked at by the gate only.
-        start: a program that exists, to begin from: a file, a run's id or `models:/NAME@ALIAS`; see `cascade.run`.
         name, hypothesis, path: filled in by `discover` from the file's name, docstring and place.
     """
 
@@ -218,8 +217,8 @@ class Experiment:
     target: float | None = None
     repeats: int = 1
     headroom: Headroom | None = None
-    guardrails: Mapping[str, float] = field(default_factory=dict)
     start: str | Path | None = None
+    guardrails: Mapping[str, float] = field(default_factory=dict)
     name: str = ""
     hypothesis: str = ""
     path: Path | None = None
@@ -231,6 +230,11 @@ class Experiment:
         object.__setattr__(self, "stages", tuple(self.stages))
         object.__setattr__(self, "guardrails", MappingProxyType(dict(self.guardrails)))
         self._check()
+
+    @property
+    def claims(self) -> int:
+        """What a run may say of its programs on dev: a verdict a stage, and of a `cheaper` one that it lost little."""
+        return len(self.stages) + sum(stage.aim == "cheaper" for stage in self.stages)
 
     def _check(self) -> None:
         if not isinstance(self.dataset, Dataset):
@@ -244,15 +248,13 @@ class Experiment:
             if not isinstance(stage, Stage):
                 raise ExperimentError(f"Experiment: {stage!r} in stages is no Stage.")
         names = ["baseline", *(["start"] if self.start else []), *(stage.name for stage in self.stages)]
-        twice = [name for name in names if names.count(name) > 1]
-        if twice:
+        if twice := [name for name in names if names.count(name) > 1]:
             raise ExperimentError(f"Experiment: stage name {twice[0]!r} is used twice. Make names unique.")
-        _require(
-            self.target is None or 0 < self.target <= 1, "Experiment", "target", self.target, "above 0 and at most 1"
-        )
         for name, margin in self.guardrails.items():
             number = isinstance(margin, int | float) and margin >= 0
             _require(number, "Experiment", f"guardrails[{name!r}]", margin, "a number from 0")
+        reachable = self.target is None or 0 < self.target <= 1
+        _require(reachable, "Experiment", "target", self.target, "above 0 and at most 1")
         whole = isinstance(self.repeats, int) and self.repeats >= 1
         _require(whole, "Experiment", "repeats", self.repeats, "a whole number of at least 1")
 

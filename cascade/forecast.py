@@ -120,7 +120,7 @@ def forecast(prepared: Prepared) -> Forecast:
         budget=experiment.budget.describe(),
         may_cut=_may_cut(experiment.budget, rows),
         detectable=(
-            detectable(data.dev, corrected(confidence, max(1, len(experiment.stages)))),
+            detectable(data.dev, corrected(confidence, max(1, experiment.claims))),
             detectable(data.test, confidence),
         ),
         predictors=len(prepared.program.predictors()),

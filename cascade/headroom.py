@@ -105,8 +105,8 @@ def stages_without_room(session: Session, program: Any) -> dict[str, str]:
         return {}
     session.journal.write("headroom.json", {**room.to_json(), "spent": session.spent_by_stage["headroom"].to_json()})
     session.progress.tell(f"Headroom: {room.sentence}")
-    prompts = (stage.name for stage in experiment.stages if room.nothing and stage.lever == "prompt")
-    return dict.fromkeys(prompts, f"skipped by the look at headroom: {room.sentence}")
+    prompts = (stage.name for stage in experiment.stages if (stage.lever, stage.aim) == ("prompt", "better"))
+    return dict.fromkeys(prompts if room.nothing else (), f"skipped by the look at headroom: {room.sentence}")
 
 
 def look(  # noqa: PLR0913 - a pure function of what the session holds

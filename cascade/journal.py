@@ -52,7 +52,7 @@ class RunRecord:
         inputs, outputs: fields of the program.
         params: plateau, budget, seed, LMs and split sizes, as text.
         fresh: it pays for every answer again, whatever the ledger held before; going on with it does not.
-        spent: totals, cumulative over resumes; `spent_by_stage` by stage folder.
+        spent: totals, cumulative over resumes; `spent_by_stage` by stage folder, `spent_by_lm` by the LM's name.
         metrics: totals and test figures under MLflow's names, once known.
         test: the comparison on test, once made.
     """
@@ -78,6 +78,7 @@ class RunRecord:
     ended: float | None = None
     spent: Mapping[str, Any] = field(default_factory=dict)
     spent_by_stage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    spent_by_lm: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     best_stage: str = "0-baseline"
     proven: bool | None = None
     summary: str = ""

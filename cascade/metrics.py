@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, overload
 
 from cascade.errors import MetricError
+from cascade.spending import JUDGING
 
 Judge = Callable[..., Any]
 
@@ -46,8 +47,14 @@ class Metric:
         return getattr(self.judge, "__name__", type(self.judge).__name__)
 
     def score(self, example: Any, prediction: Any) -> Score:
-        """Judge one prediction; raises `MetricError` if the judge returns no score."""
-        return as_score(self.judge(example, prediction), self.name)
+        """Judge one prediction; raises `MetricError` if the judge returns no score.
+
+        What LMs are asked meanwhile is counted as the metric's own.
+        """
+        import dspy
+
+        with dspy.context(**{JUDGING: True}):
+            return as_score(self.judge(example, prediction), self.name)
 
     def __call__(self, example: Any, prediction: Any) -> Score:
         """The same as `score`, so that a decorated metric is still called like a function."""

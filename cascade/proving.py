@@ -10,7 +10,7 @@ from typing import TextIO
 from cascade.comparison import compare
 from cascade.decision import proven
 from cascade.journal import Journal, written
-from cascade.recording import test_metrics, test_outcomes
+from cascade.recording import figures_on_test, test_outcomes
 from cascade.result import StageResult, Test
 from cascade.session import Session
 
@@ -39,12 +39,10 @@ def look_at_test(session: Session, best: StageResult) -> Test:
 
 
 def _note_on_stages(journal: Journal, test: Test, best: StageResult) -> None:
-    figures = test_metrics(test)
     for record in journal.stages():
-        prefix = "test" if record.folder == best.name else "baseline_test" if record.number == 0 else ""
-        if prefix:
-            own = {f"test_{key}": figures[f"{prefix}_{key}"] for key in ("score", "ci_low", "ci_high")}
-            journal.write_stage(dataclasses.replace(record, test_metrics=own))
+        which = "test" if record.folder == best.name else "baseline_test" if record.number == 0 else ""
+        if which:
+            journal.write_stage(dataclasses.replace(record, test_metrics=figures_on_test(test, which)))
 
 
 def _appended(path: Path) -> TextIO:

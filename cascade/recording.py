@@ -3,6 +3,8 @@
 Invariant: this is the only place where a result gets its logged names.
 """
 
+import math
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +14,7 @@ from cascade.bounds import Bound
 from cascade.check import Prepared
 from cascade.comparison import score_interval
 from cascade.dataset import Data, Dataset
-from cascade.decision import proof
+from cascade.decision import Decision, proof
 from cascade.discover import source_file
 from cascade.evaluation import Evaluation
 from cascade.experiment import Stage
@@ -22,6 +24,9 @@ from cascade.redaction import plain_source
 from cascade.result import StageResult, Test
 from cascade.spending import Spent
 from cascade.stage import Candidate
+
+_OTHER = re.compile(r"[^A-Za-z0-9_.-]+")
+"""What stands in no key of a metric, where a slash would also make a section of its own in MLflow."""
 
 
 def begin_journal(prepared: Prepared, started: float, kind: str = "cascade") -> Journal:
@@ -101,6 +106,7 @@ def write_stage(  # noqa: PLR0913 - a stage's files come from all of these
         params={
             **(stage.describe() if stage else {"optimizer": "none"}),
             "lever": result.lever,
+            **({"aim": stage.aim, "margin": str(stage.margin)} if stage and stage.aim == "cheaper" else {}),
             **({"lm_calls_at_most": "unknown" if bound.total is None else str(bound.total)} if bound else {}),
         },
         metrics={**dev_metrics(result), **result.spent.to_json()},
@@ -109,7 +115,7 @@ def write_stage(  # noqa: PLR0913 - a stage's files come from all of these
         next=str(decision.next) if decision else ("continue" if number == 0 else ""),
         reason=decision.reason if decision else result.error,
         lms=dict(result.taken.lms) if result.taken else {},
-        serving=result.dev.per_example.to_json() if result.dev else {},
+        serving=result.dev.serving() if result.dev else {},
         started=started or time.time(),
         ended=max(time.time(), started or 0.0),
     )
@@ -134,7 +140,7 @@ def decisions(results: Sequence[StageResult]) -> list[dict[str, Any]]:
 
 
 def dev_metrics(result: StageResult) -> dict[str, float]:
-    """Dev score, gain against the anchor, latency, and with repeats the spread from run to run."""
+    """Dev score and the metric's parts, gain against the anchor, latency, and with repeats the spread of runs."""
     values: dict[str, float] = {}
     if result.dev and result.interval:
         values |= {
@@ -144,15 +150,28 @@ def dev_metrics(result: StageResult) -> dict[str, float]:
             "latency_p50": result.dev.latency(0.5),
             "latency_p95": result.dev.latency(0.95),
         }
+        values |= _parts("", result.dev, result.interval.confidence)
         if result.dev.spread is not None:
             values["dev_spread"] = result.dev.spread
     if (decision := result.decision) and decision.interval and decision.gain is not None:
         values |= {"gain": decision.gain, "gain_ci_low": decision.interval.low, "gain_ci_high": decision.interval.high}
+    return {**values, **(_cheaper_metrics(decision) if decision else {})}
+
+
+def _cheaper_metrics(decision: Decision) -> dict[str, float]:
+    """Where a program aimed at cheaper: its difference to the incumbent, and what an example costs under both."""
+    values: dict[str, float] = {}
+    if decision.incumbent_gain is not None and decision.incumbent_interval and decision.margin is not None:
+        bounds = decision.incumbent_interval
+        values |= {"incumbent_gain": decision.incumbent_gain, "margin": decision.margin}
+        values |= {"incumbent_gain_ci_low": bounds.low, "incumbent_gain_ci_high": bounds.high}
+    if decision.aim == "cheaper" and decision.serving:
+        values |= {"serving_cost": decision.serving.candidate, "incumbent_serving_cost": decision.serving.incumbent}
     return values
 
 
 def test_metrics(test: Test) -> dict[str, float]:
-    """Scores of best and baseline on test and their difference, each with its interval."""
+    """Scores and parts of best and baseline on test and the scores' difference, each with its interval."""
     low_high = test.comparison.interval
     confidence = low_high.confidence
     return {
@@ -178,10 +197,28 @@ def test_document(test: Test) -> dict[str, Any]:
     }
 
 
-def test_outcomes(test: Test) -> dict[str, list[Any]]:
-    """`test.json`: scores of baseline and best by example, for comparisons with other runs; no row of test is in it."""
-    ids = [outcome.id for outcome in test.best.outcomes]
-    return {"id": ids, "baseline": test.baseline.scores, "best": test.best.scores}
+def figures_on_test(test: Test, of: str) -> dict[str, float]:
+    """What a stage's program came to on test, under the names that a stage's figures have.
+
+    Args:
+        of: `test` for the best program, `baseline_test` for the baseline.
+    """
+    evaluation = test.best if of == "test" else test.baseline
+    return _with_interval("test", evaluation, test.comparison.interval.confidence)
+
+
+def test_outcomes(test: Test) -> dict[str, Any]:
+    """`test.json`: scores of baseline and best by example, for comparisons with other runs; no row of test is in it.
+
+    And the metric's parts in the same way, where it has any.
+    """
+    found = {"baseline": test.baseline, "best": test.best}
+    parts = {name: evaluation.parts for name, evaluation in found.items()}
+    return {
+        "id": [outcome.id for outcome in test.best.outcomes],
+        **{name: evaluation.scores for name, evaluation in found.items()},
+        **({"parts": parts} if any(parts.values()) else {}),
+    }
 
 
 def summary(best: str, dev: float, baseline_dev: float, test: Test | str, spent: Spent) -> str:
@@ -196,4 +233,18 @@ def summary(best: str, dev: float, baseline_dev: float, test: Test | str, spent:
 
 def _with_interval(name: str, evaluation: Evaluation, confidence: float) -> dict[str, float]:
     interval = score_interval(evaluation.scores, groups=evaluation.split.groups, confidence=confidence)
-    return {f"{name}_score": evaluation.mean, f"{name}_ci_low": interval.low, f"{name}_ci_high": interval.high}
+    scores = {f"{name}_score": evaluation.mean, f"{name}_ci_low": interval.low, f"{name}_ci_high": interval.high}
+    return {**scores, **_parts(f"{name}_", evaluation, confidence)}
+
+
+def _parts(prefix: str, evaluation: Evaluation, confidence: float) -> dict[str, float]:
+    """Mean and interval of each part, as `part_NAME`, over the examples to which the metric gave it."""
+    values: dict[str, float] = {}
+    for name, amounts in evaluation.parts.items():
+        has = [amount is not None for amount in amounts]
+        given = [amount for amount in amounts if amount is not None]
+        groups = evaluation.split.where(has).groups
+        interval = score_interval(given, groups=groups, confidence=confidence)
+        key = f"{prefix}part_{_OTHER.sub('_', name)}"
+        values |= {key: math.fsum(given) / len(given), f"{key}_ci_low": interval.low, f"{key}_ci_high": interval.high}
+    return values

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from cascade.errors import ExperimentError
 from cascade.evaluation import Evaluation, Outcome
 from cascade.experiment import Budget
-from cascade.spending import Spent
+from cascade.spending import Spent, mean
 
 EARLY = 5
 """Answers after which it is known well enough whether a budget is far too small."""
@@ -67,7 +67,8 @@ def rate(evaluation: Evaluation, seconds: float, threads: int) -> Rate:
         seconds: that the whole evaluation took; less than its answers did where the ledger gave them.
         threads: examples at once.
     """
-    one, calls = evaluation.per_example, [outcome.calls for outcome in evaluation.outcomes]
+    taken = [outcome.taken for outcome in evaluation.outcomes]
+    one, calls = mean(taken), [each.lm_calls for each in taken]
     spare = 3 * statistics.stdev(calls) / math.sqrt(len(calls)) if len(calls) > 1 else 0.0
     return Rate(
         min(statistics.mean(calls) + spare, max(calls)),
@@ -113,8 +114,8 @@ class Early:
         """Take notice of an answer; raises `ExperimentError` when the budget is far too small."""
         if outcome.error or len(self.calls) >= EARLY:
             return
-        self.calls.append(outcome.calls)
-        self.tokens.append(outcome.input_tokens + outcome.output_tokens)
+        self.calls.append(outcome.taken.lm_calls)
+        self.tokens.append(_tokens(outcome.taken))
         if len(self.calls) == EARLY:
             least = Rate(min(self.calls), min(self.tokens))
             if words := shortage(self.budget, Spent(), least.times(self.answers)):

@@ -17,10 +17,12 @@ from typing import Any
 
 from cascade.check import Prepared, build_program
 from cascade.checks import examine, refuse, tell
-from cascade.comparison import Verdict, compare, corrected, score_interval
-from cascade.decision import Ahead, Evidence, Kept, Next, Standing, decide
+from cascade.comparison import Comparison, Verdict, compare, corrected, score_interval
+from cascade.costs import serving
+from cascade.decision import Kept, decide
 from cascade.errors import BudgetSpent, CascadeError, ExperimentError, Interrupted, JournalError, StageFailed
-from cascade.evaluation import Evaluation, serving_costs
+from cascade.evaluation import Evaluation
+from cascade.evidence import Ahead, Evidence, Standing
 from cascade.experiment import NO_LEVER, Stage
 from cascade.headroom import stages_without_room
 from cascade.journal import Status, Tracker, interrupted, next_start
@@ -117,11 +119,11 @@ def _cascade(session: Session) -> Result:
             left_out = StageResult(f"{number}-{stage.name}", stage.lever, "skipped", Spent(), error=skipped[stage.name])
             _record(session, number, left_out, stage=stage)
             continue
-        ahead = [(later.name, later.lever) for _, later in waiting[number:] if later.name not in skipped]
+        ahead = [Ahead(one.name, one.lever, one.aim) for _, one in waiting[number:] if one.name not in skipped]
         result, position = _run_stage(session, number, stage, position, ahead)
         if decision := result.decision:
             skipped |= dict.fromkeys(decision.skipped, "skipped by an earlier decision")
-            status = decision.status or "completed" if decision.next is Next.STOP else status
+            status = decision.status if decision.status not in (None, "completed") else status
     return _finish(session, status, position.incumbent)
 
 
@@ -142,12 +144,12 @@ def _baseline(session: Session) -> StageResult:
 
 
 def _target_reached(session: Session, dev_mean: float) -> dict[str, str]:
-    """All stages and why they are skipped, where the baseline is good enough already."""
+    """Stages that aim at `better` and why they are skipped, where the baseline is good enough already."""
     experiment = session.prepared.experiment
     if experiment.target is None or round(dev_mean, 9) < experiment.target:
         return {}
     reason = f"skipped: the baseline's {dev_mean:.1%} on dev reaches the target of {experiment.target:.1%}."
-    return dict.fromkeys((stage.name for stage in experiment.stages), reason)
+    return dict.fromkeys((stage.name for stage in experiment.stages if stage.aim == "better"), reason)
 
 
 def _run_stage(
@@ -155,11 +157,12 @@ def _run_stage(
 ) -> tuple[StageResult, _Position]:
     name, started, before = f"{number}-{stage.name}", time.time(), position.incumbent
     bench = Bench(lambda candidate: session.progress.tick(f"candidate {candidate.score:.1%} on {candidate.n}"))
-    program, dev, failure, cap = None, None, "", ""
+    program, taken, dev, failure, cap = None, None, None, "", ""
     with session.accounted(name):
         try:
             program, cap = _search(session, stage, name, before, bench)
-            if snapshot(program).digest != (before.taken.digest if before.taken else ""):
+            taken = snapshot(program)
+            if taken.digest != (before.taken.digest if before.taken else ""):
                 with session.meter.holding(session.judging(session.prepared.data.test, session.prepared.data.test)):
                     dev = session.evaluate(program, session.prepared.data.dev, name)
         except BudgetSpent as error:
@@ -170,11 +173,13 @@ def _run_stage(
         dev, failure, cap = None, f"the budget could not show on test what this program is worth: {words}", words
     spent = session.spent_by_stage[name]
     evidence = replace(_evidence(session, stage, position, dev, failure), cost=spent.cost_usd)
-    costs = serving_costs(dev, _judged(before)) if dev else (None, position.standing.incumbent_cost)
+    if dev and taken and before.taken:
+        costs = serving(dev, _judged(before), same_lms=taken.lms == before.taken.lms)
+        evidence = replace(evidence, serving=costs)
     plateau = session.prepared.experiment.plateau
     decision, standing = decide(
-        replace(evidence, serving_cost=costs[0]),
-        replace(position.standing, incumbent_cost=costs[1]),
+        evidence,
+        position.standing,
         replace(plateau, patience=2) if stage.lever == NO_LEVER else plateau,  # one stage makes no plateau of nothing
         ahead=ahead,
         target=session.prepared.experiment.target,
@@ -182,9 +187,7 @@ def _run_stage(
     )
     result = StageResult(name, stage.lever, "failed" if failure else "done", spent, decision=decision, error=failure)
     if not failure:
-        result = _with_interval(
-            session, replace(result, program=program, taken=snapshot(program), dev=dev or before.dev)
-        )
+        result = _with_interval(session, replace(result, program=program, taken=taken, dev=dev or before.dev))
     _record(session, number, result, stage=stage, bench=bench, incumbent=before, started=started)
     incumbent = result if decision.kept is Kept.NEW else before
     anchor = result if decision.verdict is Verdict.BETTER else position.anchor
@@ -214,19 +217,19 @@ def _evidence(session: Session, stage: Stage, position: _Position, dev: Evaluati
         return replace(bare, unchanged=False, failed=failure)
     if dev is None:
         return bare
-    plateau, groups = session.prepared.experiment.plateau, session.prepared.data.dev.groups
-    confidence = corrected(plateau.confidence, len(session.prepared.experiment.stages))
-    against_anchor, against_incumbent = (
-        compare(
-            dev.scores, _judged(other).scores, groups=groups, confidence=confidence, margin=plateau.equivalence_margin
-        )
-        for other in (position.anchor, position.incumbent)
-    )
+    experiment, groups = session.prepared.experiment, session.prepared.data.dev.groups
+    plateau, scores = experiment.plateau, dev.scores
+    confidence = corrected(plateau.confidence, experiment.claims)
+
+    def against(other: StageResult) -> Comparison:
+        margin = plateau.equivalence_margin
+        return compare(scores, _judged(other).scores, groups=groups, confidence=confidence, margin=margin)
+
     return replace(
         bare,
         unchanged=False,
-        against_anchor=against_anchor,
-        against_incumbent=against_incumbent,
+        against_anchor=against(position.anchor),
+        against_incumbent=against(position.incumbent) if stage.aim == "cheaper" else None,
         dev_score=dev.mean,
     )
 

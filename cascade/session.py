@@ -32,7 +32,7 @@ from cascade.publishing import Publisher
 from cascade.reserve import Rate, rate, shortage
 from cascade.result import StageResult
 from cascade.settings import Settings
-from cascade.spending import Spent
+from cascade.spending import Spent, in_json
 from cascade.tally import Tally
 from cascade.warm import brought
 
@@ -82,8 +82,11 @@ class Session:
             self.meter.drain()
             self.gateway.keep_seat()
             self.spent_by_stage[name] = earlier + (self.meter.spent - before)
-            booked = {stage: spent.to_json() for stage, spent in self.spent_by_stage.items()}
-            self.journal.update(spent=self.meter.spent.to_json(), spent_by_stage=booked)
+            self.journal.update(
+                spent=self.meter.spent.to_json(),
+                spent_by_stage=in_json(self.spent_by_stage),
+                spent_by_lm=in_json(self.meter.spent_by_lm),
+            )
 
     def evaluate(
         self, program: Any, split: Split, name: str, doing: str = "", on_outcome: Callable[[Outcome], None] = _ignored
@@ -180,23 +183,26 @@ def begin(
         status="running", pid=os.getpid(), ended=None, params=prepared.params(), fresh=fresh or journal.run.fresh
     )
     tally = Tally(journal.folder / "spent.json")
-    spent, by_stage = _all_spent(record, tally)
-    meter = Meter(prepared.experiment.budget, before=spent, clock=prepared.clock, note=tally.note)
+    spent, by_stage, by_lm = _all_spent(record, tally)
+    meter = Meter(prepared.experiment.budget, before=spent, by_lm=by_lm, clock=prepared.clock, note=tally.note)
     salt = f"fresh {record.id}" if record.fresh else ""
-    gateway = Gateway(ledger, meter, prepared.lms.identity, salt=salt, warn=progress.warn, price=prepared.lms.price)
+    gateway = Gateway(ledger, meter, prepared.lms.identity, salt=salt, warn=progress.warn, rates=prepared.lms)
     behind = [other for other in journals(home, prepared.name, progress.warn) if other.folder != journal.folder]
     publisher = Publisher(tracker, journal, progress.warn, behind=behind)
     return Session(prepared, journal, gateway, publisher, progress, tally, by_stage)
 
 
-def _all_spent(record: RunRecord, tally: Tally) -> tuple[Spent, dict[str, Spent]]:
-    """What earlier attempts have spent, in all and by stage, with what one that was killed did not book."""
+def _all_spent(record: RunRecord, tally: Tally) -> tuple[Spent, dict[str, Spent], dict[str, Spent]]:
+    """What earlier attempts have spent, in all, by stage and by LM, with what one that was killed did not book."""
     booked = Spent.from_json(record.spent) if record.spent else Spent()
-    by_stage = {name: Spent.from_json(spent) for name, spent in record.spent_by_stage.items()}
-    stage, spent = tally.left()
+    by_stage, by_lm = (
+        {name: Spent.from_json(spent) for name, spent in values.items()}
+        for values in (record.spent_by_stage, record.spent_by_lm)
+    )
+    stage, spent, last_by_lm = tally.left()
     if not stage or spent.lm_calls <= booked.lm_calls:
-        return booked, by_stage
-    return spent, {**by_stage, stage: by_stage.get(stage, Spent()) + (spent - booked)}
+        return booked, by_stage, by_lm
+    return spent, {**by_stage, stage: by_stage.get(stage, Spent()) + (spent - booked)}, last_by_lm or by_lm
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.errors import SettingsError
+from cascade.spending import Price
 
 EMBEDDED = "embedded/smollm2-135m"
 ROLES = ("task", "prompt", "teacher", "student")
@@ -30,20 +31,23 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 @dataclass(frozen=True)
 class LMSpec:
-    """A model by name: a DSPy model string and the options of `dspy.LM`.
+    """A model by name: a DSPy model string, the options of `dspy.LM`, and a price where the user names one.
 
     >>> LMSpec.parse("openai/gpt-5-mini").model
     'openai/gpt-5-mini'
     >>> LMSpec.parse({"model": "openai/qwen", "api_base": "http://localhost:8000/v1"}).options
     {'api_base': 'http://localhost:8000/v1'}
+    >>> LMSpec.parse({"model": "openai/qwen", "price": {"input": 0.1, "output": 0.4}}).price
+    Price(input=0.1, output=0.4)
     """
 
     model: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    price: Price | None = None
 
     @classmethod
     def parse(cls, value: object, *, place: str = "lm") -> "LMSpec":
-        """A model string or a table with `model` and options; raises `SettingsError`."""
+        """A model string or a table with `model`, options and `price`; raises `SettingsError`."""
         if isinstance(value, LMSpec):
             return value
         table = {"model": value} if isinstance(value, str) else value
@@ -52,7 +56,7 @@ class LMSpec:
                 f"{place} = {value!r} is no model. Give a string like 'openai/gpt-5-mini' or '{EMBEDDED}', "
                 "or a table with `model` and options."
             )
-        options = {name: option for name, option in table.items() if name != "model"}
+        options = {name: option for name, option in table.items() if name not in ("model", "price")}
         if options.get("cache", True) is not True:
             raise SettingsError(
                 f"{place} has cache = {options['cache']!r}: its calls would go past the ledger and the budget. Remove "
@@ -69,7 +73,7 @@ class LMSpec:
                 f"{place} holds an api_key. Keys are never written into settings: remove it and set the "
                 "provider's environment variable, such as OPENAI_API_KEY."
             )
-        return cls(table["model"], options)
+        return cls(table["model"], options, _price(table["price"], place) if "price" in table else None)
 
     @property
     def embedded(self) -> bool:
@@ -215,6 +219,17 @@ def _lms(table: object, environ: Mapping[str, str]) -> dict[str, LMSpec]:
         if key.startswith("CASCADE_LM_") and model:
             specs[key.removeprefix("CASCADE_LM_").lower()] = LMSpec.parse(model, place=key)
     return specs
+
+
+def _price(value: object, place: str) -> Price:
+    table = value if isinstance(value, Mapping) else {}
+    amounts = [table.get(name) for name in ("input", "output")]
+    known = all(isinstance(one, int | float) and not isinstance(one, bool) and 0 <= one < math.inf for one in amounts)
+    if not known or len(table) != len(amounts):
+        raise SettingsError(
+            f"{place} has price = {value!r}. Write dollars per million tokens: {{ input = 0.25, output = 2 }}."
+        )
+    return Price(*map(float, amounts))  # type: ignore[arg-type]
 
 
 def _boolean(table: Mapping[str, Any], name: str) -> bool:

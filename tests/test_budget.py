@@ -197,7 +197,9 @@ def test_calls_are_billed_with_the_role_of_who_asked(tmp_path: Path) -> None:
     assert sum(roles.values()) == result.spent.lm_calls == len(world.engine.requests)
     assert min(roles.values()) > 0
     assert result.baseline.spent.lm_calls == 40
-    assert result.baseline.dev and result.baseline.dev.per_example.lm_calls == 2
+    assert result.baseline.spent.judge_lm_calls == 20
+    assert result.spent.judge_lm_calls == roles["judge"]
+    assert result.baseline.dev and result.baseline.dev.per_example.lm_calls == 1
 
 
 @pytest.mark.parametrize("cap", [1, LEAST - 1])

@@ -12,6 +12,7 @@ from cascade.check import build_program, prepare
 from cascade.errors import CascadeError, DatasetError, ExperimentError, SettingsError
 from cascade.experiment import Budget, Stage
 from cascade.settings import LMSpec
+from cascade.spending import Price
 from cascade.testing import ScriptedEngine
 
 
@@ -102,6 +103,12 @@ def test_a_program_that_needs_more_than_the_dataset_gives_is_refused(tmp_path: P
 
 def test_a_cap_in_dollars_is_refused_where_a_price_is_not_known(tmp_path: Path) -> None:
     assert "usd" in refused(tmp_path, budget=Budget(usd=1.0))
+
+
+def test_a_cap_in_dollars_holds_where_settings_name_a_price(tmp_path: Path) -> None:
+    local = LMSpec("openai/qwen", {"api_base": "http://localhost:1/v1", "api_key": "none"}, Price(0.1, 0.4))
+    settings = scripted.settings_in(tmp_path, lm={"default": local})
+    assert prepare(scripted.experiment(budget=Budget(usd=1.0)), settings).lms.priced("task")
 
 
 @pytest.mark.parametrize(("split", "n"), [("dev", 19), ("test", 5)])

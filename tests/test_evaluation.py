@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import dspy
 import pytest
 import scripted
 
+from cascade.costs import serving
 from cascade.dataset import Split
 from cascade.errors import BudgetSpent, EvaluationFailed, LedgerError, MetricError
-from cascade.evaluation import Evaluation, Outcome, evaluate, serving_costs
+from cascade.evaluation import Evaluation, Outcome, evaluate
 from cascade.experiment import Budget
 from cascade.lm.gateway import Gateway, installed
 from cascade.lm.ledger import Ledger
@@ -227,24 +229,42 @@ def served(*examples: tuple[int, int, float | None]) -> Evaluation:
     )
 
 
+def weighed(evaluated: Evaluation, *weights_gb: float | None) -> Evaluation:
+    outcomes = zip(evaluated.outcomes, weights_gb, strict=True)
+    return replace(evaluated, outcomes=tuple(replace(outcome, weights_gb=weight) for outcome, weight in outcomes))
+
+
 PAID, DEAR = served((10, 5, 0.25), (20, 5, 0.75)), served((1, 1, 2.0))
 FREE, UNKNOWN = served((400, 5, 0.0), (400, 5, 0.0)), served((10, 5, None), (20, 5, 0.75))
+LARGE, SMALL = weighed(FREE, 58.0, 60.0), weighed(FREE, 31.0, 32.0)
 SERVING = [
-    (PAID, DEAR, (0.5, 2.0)),
-    (FREE, PAID, (0.0, 0.5)),  # a trained student that costs nothing, in place of a model that is paid for
-    (PAID, FREE, (0.5, 0.0)),
-    (FREE, FREE, (405.0, 405.0)),
-    (UNKNOWN, PAID, (20.0, 20.0)),
-    (PAID, UNKNOWN, (20.0, 20.0)),
-    (served((0, 0, 0.0)), FREE, (0.0, 405.0)),
+    (PAID, DEAR, (0.5, 2.0, "dollars")),
+    (weighed(FREE, 31.0, 31.0), PAID, (0.0, 0.5, "dollars")),  # a trained student in place of a model that is paid for
+    (PAID, FREE, (0.5, 0.0, "dollars")),
+    (SMALL, LARGE, (31.5, 59.0, "weights_gb")),
+    (LARGE, LARGE, (59.0, 59.0, "weights_gb")),
+    (weighed(FREE, 31.0, None), LARGE, (405.0, 405.0, "tokens")),
+    (FREE, FREE, (405.0, 405.0, "tokens")),
+    (UNKNOWN, PAID, (20.0, 20.0, "tokens")),
+    (PAID, UNKNOWN, (20.0, 20.0, "tokens")),
+    (served((0, 0, 0.0)), FREE, (0.0, 405.0, "tokens")),
 ]
 
 
 @pytest.mark.parametrize(("one", "other", "costs"), SERVING)
-def test_serving_costs_are_compared_in_dollars_where_all_prices_are_known_else_in_tokens(
-    one: Evaluation, other: Evaluation, costs: tuple[float, float]
+def test_serving_costs_are_compared_in_dollars_else_in_weights_else_in_tokens_of_the_same_lms(
+    one: Evaluation, other: Evaluation, costs: tuple[float, float, str]
 ) -> None:
-    assert serving_costs(one, other) == costs
+    found = serving(one, other, same_lms=True)
+    assert found
+    assert (found.candidate, found.incumbent, found.unit) == costs
+    assert found.cheaper is (costs[0] < costs[1])
+    assert serving(one, other, same_lms=False) == (None if found.unit == "tokens" else found)
+
+
+def test_what_is_not_known_of_serving_is_not_there() -> None:
+    assert UNKNOWN.serving().keys() == {"lm_calls", "lm_calls_cached", "input_tokens", "output_tokens", "seconds"}
+    assert (SMALL.serving()["weights_gb"], SMALL.serving()["cost_usd"]) == (31.5, 0.0)
 
 
 @pytest.mark.parametrize(

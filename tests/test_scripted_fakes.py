@@ -79,4 +79,21 @@ def test_training_on_the_same_rows_gives_the_same_model_once(tmp_path: Path) -> 
     other = provider.finetune(None, "scripted/base", rows * 2, "chat")
     assert one == two != other
     assert one.startswith("scripted/trained-")
-    assert provider.trainings == 2
+    assert provider.finetune(None, "scripted/small", rows, "chat").startswith("scripted/small-trained-")
+    assert provider.trainings == 3
+
+
+@pytest.mark.parametrize(
+    ("usd", "model", "cost"),
+    [
+        (None, "scripted/base", None),
+        (0.5, "scripted/base", 5.0),
+        ({"scripted/small": 0.5}, "scripted/base", None),
+        ({"scripted/": 2.0, "scripted/small": 0.5}, "scripted/base", 20.0),
+        ({"scripted/": 2.0, "scripted/small": 0.5}, "scripted/small-trained-x", 5.0),
+    ],
+)
+def test_a_token_costs_what_its_model_does(tmp_path: Path, usd: Any, model: str, cost: float | None) -> None:
+    lms = ScriptedLMs(scripted.settings_in(tmp_path), ScriptedEngine(shouted), usd_a_token=usd)
+    assert lms.price(model, 7, 3) == cost
+    assert lms.priced("task") is (lms.price("scripted/base", 1, 1) is not None)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cascade.errors import SettingsError
 from cascade.settings import EMBEDDED, ROLES, LMSpec, find_project, load_settings
+from cascade.spending import Price
 
 
 def project(folder: Path, table: str = "") -> Path:
@@ -88,7 +89,19 @@ def test_an_lm_keeps_its_options(tmp_path: Path) -> None:
     assert spec == LMSpec("openai/qwen", {"api_base": "http://localhost:1/v1"})
 
 
+def test_a_price_is_no_option_and_changes_no_answer(tmp_path: Path) -> None:
+    table = '[tool.cascade.lm.local]\nmodel = "openai/qwen"\nprice = { input = 0, output = 0.4 }'
+    priced = load_settings(project(tmp_path, table), {})
+    assert priced.lm_named("local") == LMSpec("openai/qwen", {}, Price(0.0, 0.4))
+    assert priced.defining() == load_settings(project(tmp_path, table.partition("price")[0]), {}).defining()
+
+
 WRONG = [
+    *(
+        (f'[tool.cascade.lm.task]\nmodel = "openai/a"\nprice = {price}', {}, ["[tool.cascade.lm] task has price = ", "dollars per million tokens: { input"])
+        for price in ("3", "{ input = 1 }", "{ input = 1, output = -1 }", "{ input = 1, output = nan }", "{ input = 1, output = true }",
+                      "{ input = 1, output = 1, cached = 1 }", '{ input = "1", output = 1 }')
+    ),
     ('[tool.cascade]\nthread = 3', {}, ["unknown setting 'thread'", "Known: home, lm, threads", "pyproject.toml"]),
     ('[tool.cascade]\nthreads = 0', {}, ["threads = 0", "at least 1"]),
     ('[tool.cascade]\nthreads = "many"', {}, ["threads = 'many'", "no whole number"]),

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from _calibration.measures import quantile
 from _calibration.worlds import Array, token_f1
 from cascade.comparison import Comparison, Interval, Verdict, corrected
-from cascade.decision import Evidence, Kept, Standing, decide
+from cascade.decision import Kept, decide
+from cascade.evidence import Ahead, Evidence, Standing
 from cascade.experiment import Plateau
 from cascade.intervals import tail
 
@@ -156,7 +157,7 @@ def _decided(  # noqa: PLR0913, PLR0917 - what the runner knows after a stage
 ) -> bool:  # fmt: skip
     """Let `decide` decide; returns whether the new program is kept."""
     comparison = Comparison(verdict, 0.0, Interval(-1.0, 1.0, 0.9), 0, 0, "simulated", 1.0)
-    ahead = [(str(number), _lever(number)) for number in sorted(left[row]) if number > stage]
+    ahead = [Ahead(str(number), _lever(number)) for number in sorted(left[row]) if number > stage]
     evidence = Evidence(str(stage), _lever(stage), against_anchor=comparison, dev_score=score)
     decision, standings[row] = decide(evidence, standings[row], rules, ahead=ahead)
     left[row] -= set(map(int, decision.skipped))

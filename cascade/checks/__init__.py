@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from cascade.check import Prepared
 from cascade.checks import answers, rows
+from cascade.checks.cheaper import cheaper
 from cascade.checks.finding import SEVERITIES, Finding
 from cascade.checks.judging import judging
 from cascade.checks.programs import program, project_files, returned
@@ -37,6 +38,7 @@ def examine(prepared: Prepared) -> list[Finding]:
         *program(prepared),
         *project_files(prepared),
         *stages(prepared),
+        *cheaper(prepared),
     ]
     if prepared.about_draws:
         found.append(Finding("note", DRAWS, prepared.about_draws))

@@ -17,6 +17,8 @@ import typer
 from cascade.cli.check import check
 from cascade.cli.compare import compare
 from cascade.cli.export import export
+from cascade.cli.gate import gate
+from cascade.cli.harvest import harvest
 from cascade.cli.ledger import ledger
 from cascade.cli.listing import list_experiments
 from cascade.cli.models import models
@@ -38,10 +40,12 @@ app.command("check")(check)
 app.command("run")(run)
 app.command("show")(show)
 app.command("compare")(compare)
+app.command("export")(export)
 app.command("promote")(promote)
 app.command("rollback")(rollback)
 app.command("nightly")(nightly)
-app.command("export")(export)
+app.command("gate")(gate)
+app.command("harvest")(harvest)
 app.add_typer(models, name="models")
 app.add_typer(ledger, name="ledger")
 app.command("ui")(ui)

@@ -1,6 +1,6 @@
 """`cascade list`: what there is to run, and what came of it last time.
 
-Invariant: nothing is asked of MLflow; what is shown was found in `experiments/` and in the local journals.
+Invariant: nothing is asked of MLflow; what is shown stands in `experiments/`, in journals and in promotion logs here.
 """
 
 from pathlib import Path
@@ -30,10 +30,16 @@ def list_experiments(as_json: Json = False) -> None:
 
 
 def experiments(project: Path, home: Path) -> list[dict[str, Any]]:
-    """A row an experiment: `name`, `hypothesis`, `dataset`, `stages`, `last_run` (None if never run) and `error`."""
+    """A row an experiment: `name`, `hypothesis`, `dataset`, `stages`, `last_run` (None if never run) and `error`.
+
+    Beside them `champion`: the version that serves, or "".
+    """
     from cascade.discover import names
 
-    return [{**_definition(name, project), "last_run": _last_run(home, name)} for name in names(project)]
+    return [
+        {**_definition(name, project), "last_run": _last_run(home, name), "champion": _champion(home, name)}
+        for name in names(project)
+    ]
 
 
 def _definition(name: str, project: Path) -> dict[str, Any]:
@@ -67,6 +73,16 @@ def _last_run(home: Path, name: str) -> dict[str, Any] | None:
     return None
 
 
+def _champion(home: Path, name: str) -> str:
+    from cascade.production.log import PromotionLog, standing
+
+    try:
+        return standing(PromotionLog.of(home, name).entries()).champion
+    except CascadeError as error:
+        print_warning(str(error))
+        return ""
+
+
 def _print_table(rows: list[dict[str, Any]]) -> None:
     from cascade.cli.words import last_run
 
@@ -81,3 +97,5 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             print(f"  dataset   {row['dataset']}")
             print(f"  stages    {' → '.join(row['stages']) or 'none'}")
         print(f"  last run  {last_run(row['last_run'])}")
+        if row["champion"]:
+            print(f"  serves    version {row['champion']}")

@@ -3,6 +3,7 @@
 Invariant: figures and sentences come from the promotion log; nothing is decided here.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -42,7 +43,7 @@ def promote(  # noqa: PLR0913, PLR0917 - one an option
 
     with stdout_kept(), counting() as progress:
         settings, parts = load_settings(), parts_of(context)
-        experiment = experiment_named(name, settings.project)
+        experiment = replace(experiment_named(name, settings.project), start=None)  # nothing is begun here
         prepared = prepare(experiment, settings, parts.lms(settings) if parts.lms else None)
         done = promoted(prepared, run=run, number=version, force=force, note=note, progress=progress)
     _say(done.entry, as_json=as_json)

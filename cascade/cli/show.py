@@ -79,6 +79,9 @@ def _print(run: "Run") -> None:
     if told["stages"]:
         print()
         print_table(cells.STAGE, map(cells.stage_row, told["stages"]), cells.RIGHT)
+    if told["metric_parts"]:
+        print()
+        print_table(cells.PART, map(cells.part_row, told["metric_parts"]), cells.RIGHT)
     if reasons := [(stage["stage"], stage["reason"]) for stage in told["stages"][1:]]:
         print("\nWhy:")
         print_aligned(reasons)

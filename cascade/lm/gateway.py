@@ -24,7 +24,7 @@ from cascade.lm.answers import Answer, from_dspy, to_dspy
 from cascade.lm.call import ANSWERED, CALL, Call, Callbacks, Door, Witness
 from cascade.lm.ledger import Ledger
 from cascade.lm.meter import Meter
-from cascade.spending import ROLLOUT, USAGE
+from cascade.spending import JUDGING, ROLLOUT, USAGE, Rates
 
 PATIENCE = 300.0
 """Seconds after which a question is asked although somebody else, who is alive, is still asking it."""
@@ -39,7 +39,7 @@ class Gateway(Cache):  # type: ignore[misc]
         identity: what a request does not show of a model's answer: weights, quantisation, grammar.
         salt: part of every key; a new one pays for every answer again.
         warn: told, once each, what went past the gateway.
-        price: dollars of a call by model, input and output tokens, where DSPy knows none; None is unknown.
+        rates: what is known of prices and weights; a price that it names goes before DSPy's.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Gateway(Cache):  # type: ignore[misc]
         *,
         salt: str = "",
         warn: Callable[[str], None] = lambda _: None,
-        price: Callable[[str, int, int], float | None] = lambda *_: None,
+        rates: Rates | None = None,
     ) -> None:
         super().__init__(enable_disk_cache=False, enable_memory_cache=False, disk_cache_dir=None)
         self.ledger = ledger
@@ -63,7 +63,7 @@ class Gateway(Cache):  # type: ignore[misc]
         self._identity = identity
         self._salt = salt
         self._warn = warn
-        self._price = price
+        self._rates = rates
 
     def cache_key(self, request: dict[str, Any], ignored_args_for_cache_key: list[str] | None = None) -> str:
         """Hash of the request, its endpoint and the model's identity; never of a key, a header or a time-out."""
@@ -115,9 +115,7 @@ class Gateway(Cache):  # type: ignore[misc]
             ANSWERED.set(True)
         call.key = call.key or self.cache_key(request)
         seconds = time.perf_counter() - call.started if call.started else 0.0
-        answer = from_dspy(value, seconds, free=model.startswith("embedded/"))
-        if answer.cost_usd is None:
-            answer = replace(answer, cost_usd=self._price(model, answer.input_tokens, answer.output_tokens))
+        answer = self._priced(model, from_dspy(value, seconds, free=model.startswith("embedded/")))
         try:
             self.ledger.add(call.key, answer, model=model, role=call.role)
         except LedgerError as error:
@@ -126,7 +124,7 @@ class Gateway(Cache):  # type: ignore[misc]
         if call.claimed:
             self.ledger.unclaim(call.key)
         self.meter.bill(call.role, answer.input_tokens, answer.output_tokens, answer.cost_usd, places=int(reserved))
-        _count(answer, 0.0)
+        self._count(model, answer)
 
     def keep_seat(self) -> None:
         """Sit down again where something else took the seat, such as `dspy.configure_cache` in a program."""
@@ -147,8 +145,8 @@ class Gateway(Cache):  # type: ignore[misc]
             )
         self.keep_seat()
         tokens = (int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
-        if used := USAGE.get():
-            used.add(*tokens, None, 0.0)
+        if used := dspy.settings.get(USAGE):
+            used.add(*tokens, None)
         call = CALL.get()
         self.meter.bill_unasked(call.role if call else "program", *tokens)
 
@@ -183,8 +181,25 @@ class Gateway(Cache):  # type: ignore[misc]
         value = to_dspy(answer, lm=_is_lm(request)) if answer else None
         if answer and value is not None:
             self.meter.hit()
-            _count(answer, answer.seconds)
+            model = _model(request)
+            self._count(model, self._priced(model, answer), answer.seconds)
         return value
+
+    def _priced(self, model: str, answer: Answer) -> Answer:
+        """The answer at the price that settings name, also where the ledger has it from a time of another price."""
+        cost = self._rates.price(model, answer.input_tokens, answer.output_tokens) if self._rates else None
+        return answer if cost is None else replace(answer, cost_usd=cost)
+
+    def _count(self, model: str, answer: Answer, ledger_seconds: float = 0.0) -> None:
+        if usage := dspy.settings.get(USAGE):
+            size = self._rates.weights_gb(model) if self._rates else None
+            usage.add(
+                answer.input_tokens,
+                answer.output_tokens,
+                answer.cost_usd,
+                weights_gb=None if size is None else size * (answer.input_tokens + answer.output_tokens),
+                ledger_seconds=ledger_seconds,
+            )
 
     def _abandon(self, call: Call) -> None:
         self.meter.release()
@@ -204,7 +219,7 @@ def installed(gateway: Gateway) -> Iterator[Gateway]:
     before, gateway.door = dspy.cache, Door()
     dspy.cache, gateway.seated = gateway, True
     # Looking for a name that is not there costs DSPy an exception, so names that every call asks for are there.
-    context: dict[str, Any] = {"cascade_hold": None, ROLLOUT: 0}
+    context: dict[str, Any] = {"cascade_hold": None, ROLLOUT: 0, USAGE: None, JUDGING: False}
     context["callbacks"] = Callbacks(dspy.settings.callbacks, gateway.door)
     if not dspy.settings.track_usage:  # else DSPy would track nothing for who asked for it
         context["usage_tracker"] = Witness(dspy.settings.usage_tracker, gateway.went_past)
@@ -244,8 +259,3 @@ def _is_awaited(request: dict[str, Any]) -> bool:
 def _asker(request: dict[str, Any]) -> str:
     """The function of DSPy that asks its cache."""
     return str(request.get("_fn_identifier", ""))
-
-
-def _count(answer: Answer, ledger_seconds: float) -> None:
-    if usage := USAGE.get():
-        usage.add(answer.input_tokens, answer.output_tokens, answer.cost_usd, ledger_seconds)

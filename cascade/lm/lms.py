@@ -20,6 +20,7 @@ from cascade.lm.pace import Pace
 from cascade.lm.remote import RemoteLM
 from cascade.redaction import hide, secrets_of
 from cascade.settings import EMBEDDED, LMSpec, Settings
+from cascade.spending import Price
 
 TIMEOUT, RETRIES = 180.0, 3
 """For remote models, unless an LM's options say otherwise: seconds without a byte of the answer, and how often a call
@@ -39,6 +40,8 @@ class LMs(Mapping[str, Any]):
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._made: dict[str, Any] = {}
+        self._prices: dict[str, Price | None] = {}
+        self._sizes: dict[str, float] = {}
         self._paces: dict[tuple[str, str], Pace] = {}
 
     def __getitem__(self, name: str) -> Any:
@@ -81,13 +84,30 @@ class LMs(Mapping[str, Any]):
         return twin
 
     def priced(self, name: str) -> bool:
-        """Whether what a call to this LM costs can be known; embedded models cost nothing."""
+        """Whether what a call to this LM costs can be known; embedded models cost nothing where settings do not say."""
         model = self.model(name)
-        return model.startswith("embedded/") or _price_known(model)
+        return self._price_of(model) is not None or model.startswith("embedded/") or _price_known(model)
 
-    def price(self, model: str, input_tokens: int, output_tokens: int) -> float | None:  # noqa: ARG002
-        """Dollars of a call that DSPy knows no price of; None is unknown, and is all there is here."""
-        return None
+    def price(self, model: str, input_tokens: int, output_tokens: int) -> float | None:
+        """Dollars of a call at the price that settings name; None where they name none."""
+        price = self._price_of(model)
+        return price.of(input_tokens, output_tokens) if price else None
+
+    def weights_gb(self, model: str) -> float | None:
+        """Gigabytes of an embedded model's file, all of which each token passes; None for others."""
+        if not model.startswith("embedded/"):
+            return None
+        if model not in self._sizes:
+            self._sizes[model] = self.models.path(model).stat().st_size / 1e9
+        return self._sizes[model]
+
+    def _price_of(self, model: str) -> Price | None:
+        """Of a model that settings name, or of the one that it was trained from."""
+        if model not in self._prices:
+            specs = [spec for spec in map(self.settings.lm_named, self) if spec.price]
+            of = {spec.model: spec.price for spec in reversed(specs)}
+            self._prices[model] = of.get(model) or of.get(_base(model))
+        return self._prices[model]
 
     def identity(self, model: str) -> str:
         """What a request to `model` does not show of its answers; part of the ledger's key."""

@@ -8,14 +8,14 @@ everything is refused, answers from the ledger too, so that every queue in every
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import dspy
 
 from cascade.errors import BudgetSpent, Interrupted, Stop
 from cascade.experiment import Budget
-from cascade.spending import Spent
+from cascade.spending import JUDGING, Spent
 
 
 class _Hold:
@@ -32,9 +32,9 @@ class Meter:
 
     Args:
         budget: hard caps.
-        before: what earlier attempts at the same run have spent.
+        before: what earlier attempts at the same run have spent, and `by_lm` what of it on which LM.
         clock: seconds that never go back.
-        note: told of all that was spent, after each call and before the next is counted.
+        note: told of all that was spent, and by LM, after each call and before the next is counted.
     """
 
     def __init__(
@@ -42,14 +42,16 @@ class Meter:
         budget: Budget,
         *,
         before: Spent | None = None,
+        by_lm: Mapping[str, Spent] | None = None,
         clock: Callable[[], float] = time.monotonic,
-        note: Callable[[Spent], None] = lambda _: None,
+        note: Callable[[Spent, Mapping[str, Spent]], None] = lambda *_: None,
     ) -> None:
         self.budget = budget
         self.clock = clock
         self._note = note
         self.by_role: Counter[str] = Counter()
-        self._before = before or Spent()
+        self._before, self._by_lm = before or Spent(), dict(by_lm or {})
+        self._judge = Spent()
         self._calls = self._hits = self._input_tokens = self._output_tokens = 0
         self._cost_usd: float | None = 0.0
         self._capped = any(cap is not None for cap in (budget.lm_calls, budget.tokens, budget.usd, budget.minutes))
@@ -69,6 +71,12 @@ class Meter:
         """Everything so far, earlier attempts included."""
         with self._changed:
             return self._before + self._total(self.clock() - self._started)
+
+    @property
+    def spent_by_lm(self) -> dict[str, Spent]:
+        """Calls, tokens and dollars by the LM's name, earlier attempts included."""
+        with self._changed:
+            return dict(self._by_lm)
 
     @property
     def in_flight(self) -> int:
@@ -97,16 +105,16 @@ class Meter:
     def bill(
         self, role: str, input_tokens: int, output_tokens: int, cost_usd: float | None, *, places: int = 1
     ) -> None:
-        """Count an answered call, whose place is free again."""
+        """Count an answered call, whose place is free again; it is the metric's where that asks."""
         with self._changed:
-            self._count(role, input_tokens, output_tokens, cost_usd)
+            self._count(role, Spent(1, 0, input_tokens, output_tokens, cost_usd))
             self._leave(places)
 
     def bill_unasked(self, role: str, input_tokens: int, output_tokens: int) -> None:
         """Count a call at an unknown price that was sent without a place; raises if there would have been none."""
         with self._changed:
             sentence = self._exceeded()
-            self._count(role, input_tokens, output_tokens, None)
+            self._count(role, Spent(1, 0, input_tokens, output_tokens, None))
             if sentence and not self._refusal:
                 self._refusal = BudgetSpent(sentence)
             self._refuse()
@@ -188,15 +196,19 @@ class Meter:
             self._draining -= 1
 
     def _total(self, seconds: float = 0.0) -> Spent:
-        return Spent(self._calls, self._hits, self._input_tokens, self._output_tokens, self._cost_usd, seconds)
+        judged = (self._judge.lm_calls, self._judge.cost_usd)
+        return Spent(self._calls, self._hits, self._input_tokens, self._output_tokens, self._cost_usd, seconds, *judged)
 
-    def _count(self, role: str, input_tokens: int, output_tokens: int, cost_usd: float | None) -> None:
+    def _count(self, role: str, call: Spent) -> None:
         self._calls += 1
-        self._input_tokens += input_tokens
-        self._output_tokens += output_tokens
-        self._cost_usd = None if self._cost_usd is None or cost_usd is None else self._cost_usd + cost_usd
+        self._input_tokens += call.input_tokens
+        self._output_tokens += call.output_tokens
+        self._cost_usd = None if self._cost_usd is None or call.cost_usd is None else self._cost_usd + call.cost_usd
         self.by_role[role] += 1
-        self._note(self._before + self._total(self.clock() - self._started))
+        self._by_lm[role] = self._by_lm.get(role, Spent()) + call
+        if dspy.settings.get(JUDGING):
+            self._judge += call
+        self._note(self._before + self._total(self.clock() - self._started), self._by_lm)
 
     def _leave(self, places: int) -> None:
         self._in_flight -= places

@@ -4,6 +4,7 @@ Invariant: everything here is a pure function of journal records; the names are 
 """
 
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +15,10 @@ COLORS = ("#888888", "#4e79a7", "#59a14f", "#f28e2b", "#e15759", "#b07aa1", "#76
 RUN_STATUS = {"running": "RUNNING", "interrupted": "KILLED", "failed": "FAILED"}
 """MLflow's word for a run's status; all others ended well."""
 REGISTERED = ("completed", "plateau", "target", "budget")
-_TOTALS = ("lm_calls", "lm_calls_cached", "input_tokens", "output_tokens", "cost_usd", "seconds")
+_TOTALS = (
+    "lm_calls", "lm_calls_cached", "input_tokens", "output_tokens", "cost_usd", "seconds", "judge_lm_calls",
+    "judge_cost_usd",
+)  # fmt: skip
 _TAG_LIMIT, _PARAM_LIMIT = 5000, 6000
 
 
@@ -76,8 +80,8 @@ def params(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def run_metrics(run: RunRecord) -> dict[str, float]:
-    """Totals, and test figures once they are known."""
-    return rounded({**_totals(run.spent), **run.metrics})
+    """Totals, calls and dollars by LM where several were called, and test figures once they are known."""
+    return rounded({**_totals(run.spent), **_by_lm(run.spent_by_lm), **run.metrics})
 
 
 def stage_metrics(run: RunRecord, stage: StageRecord) -> dict[str, float]:
@@ -108,7 +112,7 @@ def incumbent(stage: StageRecord, stages: Sequence[StageRecord]) -> str:
 def rounded(metrics: Mapping[str, float]) -> dict[str, float]:
     """Metrics at 4 places, dollars at 6, without what is no number: charts show every digit they get."""
     finite = {name: float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)}
-    return {name: round(value, 6 if name.endswith("_usd") else 4) for name, value in finite.items()}
+    return {name: round(value, 6 if "_usd" in name else 4) for name, value in finite.items()}
 
 
 def stage_note(run: RunRecord, stage: StageRecord, link: str = "") -> str:
@@ -139,6 +143,19 @@ def experiment_note(run: RunRecord, pages: str = "") -> str:
 
 def _totals(spent: Mapping[str, Any]) -> dict[str, float]:
     return {name: spent[name] for name in _TOTALS if spent.get(name) is not None}
+
+
+def _by_lm(spent: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """`lm_calls_cloud`, `cost_usd_cloud`."""
+    if len(spent) < 2:
+        return {}
+    names = {name: re.sub(r"[^A-Za-z0-9_.-]+", "_", name) for name in spent}
+    return {
+        f"{figure}_{names[name]}": one[figure]
+        for name, one in spent.items()
+        for figure in ("lm_calls", "cost_usd")
+        if one.get(figure) is not None
+    }
 
 
 def _percent(word: str, figures: Mapping[str, float], key: str, ci: str) -> str:

@@ -78,7 +78,7 @@ def package(journal: Journal, stage: StageRecord, weights: Callable[[str], Path 
             f"Its embedder is the function {function!r}, which a loaded program does not run. Give NearestDemos the "
             "model string of an embedder."
         )
-    serving = {name: model for name, model in run.lms.items() if name not in _OPTIMIZERS_ONLY}
+    serving = serving_lms(run.lms)
     needed = dict.fromkeys((*own.values(), *serving.values()))
     trained = {model: file for model in needed if _TRAINED.search(model) and (file := weights(model)) is not None}
     names = {model: file.name for model, file in trained.items()}
@@ -90,6 +90,11 @@ def _function_in(state: Mapping[str, Any]) -> str:
     from cascade.nearest import function_in
 
     return next(filter(None, map(function_in, state.values())), "")
+
+
+def serving_lms(lms: Mapping[str, str]) -> dict[str, str]:
+    """Of model strings by name, those that a program may call when it serves."""
+    return {name: model for name, model in lms.items() if name not in _OPTIMIZERS_ONLY}
 
 
 def log(client: Any, experiment_id: str, run_id: str, package: Package, note: str) -> Any:

@@ -107,10 +107,15 @@ class Publication:
         parent.metrics(content.run_metrics(self.run))
         parent.steps("best_dev_score", content.best_scores(self.stages))
         parent.files(path for name in RUN_FILES if (path := self.journal.folder / name).exists())
-        best = self._noted_by_name(self.run.best_stage)
+        best = self._noted_by_name(self.run.best_stage) | self._aim(self.run.best_stage)
         if self.run.status in content.REGISTERED and self.run.best_stage != "0-baseline" and best.get("model_id"):
             self._save(version=propose(self.client, self.run, best, self.names.model(self.run.experiment)))
         parent.status(content.RUN_STATUS.get(self.run.status, "FINISHED"), self.run.ended)
+
+    def _aim(self, folder: str) -> dict[str, str]:
+        """What the gate must know of a stage that aimed at cheaper."""
+        params = next((stage.params for stage in self.stages if stage.folder == folder), {})
+        return {name: params[name] for name in ("aim", "margin") if name in params}
 
     def _send_stage(self, stage: StageRecord, parent: str) -> None:
         tags = content.stage_tags(self.run, stage)
@@ -135,7 +140,7 @@ class Publication:
         model = self._model(stage, entry)
         wanted = {"dev", "test"} if on_test else {"dev"}
         entry.inputs({name: dataset for name, dataset in self.datasets.items() if name in wanted})
-        on_dev = {name: value for name, value in metrics.items() if name.startswith("dev_")}
+        on_dev = {name: value for name, value in metrics.items() if name.startswith(("dev_", "part_"))}
         linked = {"dev": on_dev, "test": on_test}
         for split, figures in linked.items():
             if model is not None and split in self.datasets:

@@ -20,7 +20,8 @@ def propose(client: Any, run: RunRecord, best: dict[str, Any], name: str) -> str
     """Register the best stage's model once, and once make it the challenger; returns the version.
 
     Args:
-        best: the stage's notes: `run_id`, `model_id`, and `program`, the hash of what it does.
+        best: the stage's notes: `run_id`, `model_id`, and `program`, the hash of what it does; `aim` and `margin` of
+            one that was to be cheaper.
         name: of the registered model.
     """
     tags = {
@@ -29,6 +30,7 @@ def propose(client: Any, run: RunRecord, best: dict[str, Any], name: str) -> str
         "cascade.proven": str(bool(run.proven)).lower(),
         "cascade.program": best.get("program", ""),
         "cascade.model_id": best["model_id"],
+        **{f"cascade.{name}": best[name] for name in ("aim", "margin") if name in best},
     }
     versions = _versions(client, name, run)
     found = next((version for version in versions if version.tags.get("cascade.run_id") == run.id), None)

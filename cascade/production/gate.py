@@ -14,7 +14,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cascade.comparison import Comparison, compare
-from cascade.evaluation import Evaluation, serving_costs
+from cascade.costs import by_example, serving
+from cascade.evaluation import Evaluation
+from cascade.spending import Serving
 
 RELATIVE = ("cost", "latency")
 """Guardrails that are measured in shares of the champion's; all others are parts of the score."""
@@ -62,7 +64,13 @@ class Guarded:
         """Whether even the upper bound is within the margin."""
         return self.worst <= self.margin + _TINY
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; `worst` is null where nothing bounds it."""
+        return {**asdict(self), "worst": self.worst if math.isfinite(self.worst) else None, "held": self.held}
+
     def __str__(self) -> str:
+        if not math.isfinite(self.worst):
+            return f"{self.name} cannot be compared"
         if self.name in RELATIVE:
             how = f"from {self.old:.4g} to {self.new:.4g}, at most {100 * self.worst:+.0f} %"
             return f"{self.name} {how} of {100 * self.margin:+.0f} %"
@@ -75,22 +83,24 @@ class Ruling:
     """What the gate said.
 
     Args:
-        granted: whether the challenger may serve.
+        granted: whether the challenger may serve: it passed, and all guardrails hold.
+        passed: by its score, or by being cheaper.
         reason: one sentence with the numbers.
         path: `better`, or `cheaper` where it passed by not being worse and costing less.
         attempt, alpha: which look at this test it was, and what it spent.
         comparison: challenger against reference, paired; its lower bound is one-sided at `alpha`.
-        cost: of serving one example, reference's and challenger's, in one unit.
+        serving: what an example costs under both; None where that cannot be compared.
     """
 
     granted: bool
+    passed: bool
     reason: str
     path: str
     attempt: int
     alpha: float
     comparison: Comparison
     scores: tuple[float, float]
-    cost: tuple[float, float]
+    serving: Serving | None
     guardrails: tuple[Guarded, ...] = ()
 
     def figures(self) -> dict[str, Any]:
@@ -107,10 +117,9 @@ class Ruling:
             "units": told.units,
             "minimum_detectable_gain": round(told.minimum_detectable_gain, 4),
             "alpha": self.alpha,
-            "serving_cost": round(self.cost[1], 6),
-            "reference_serving_cost": round(self.cost[0], 6),
+            **(_costs(self.serving) if self.serving else {}),
             "path": self.path,
-            "guardrails": [{**asdict(guard), "held": guard.held} for guard in self.guardrails],
+            "guardrails": [guard.to_json() for guard in self.guardrails],
         }
 
 
@@ -128,12 +137,21 @@ def spent(alpha: float, attempt: int) -> float:
     return alpha / (attempt * (attempt + 1))
 
 
-def gate(challenger: Evaluation, reference: Evaluation, rules: Rules, *, attempt: int) -> Ruling:
+def _costs(told: Serving) -> dict[str, Any]:
+    return {
+        "serving_cost": round(told.candidate, 6),
+        "reference_serving_cost": round(told.incumbent, 6),
+        "serving_unit": told.unit,
+    }
+
+
+def gate(challenger: Evaluation, reference: Evaluation, rules: Rules, *, attempt: int, same_lms: bool = True) -> Ruling:
     """Rule on a challenger against what serves, or against the baseline where nothing does.
 
     Args:
         challenger, reference: on the same examples of test.
         attempt: which look at this test it is, from 1.
+        same_lms: whether the same LMs answer; if not, tokens say nothing about costs.
 
     Raises:
         ValueError: evaluations of different examples.
@@ -145,43 +163,50 @@ def gate(challenger: Evaluation, reference: Evaluation, rules: Rules, *, attempt
     told = compare(
         challenger.scores, reference.scores, groups=groups, confidence=1 - 2 * alpha, margin=rules.equivalence_margin
     )
-    new_cost, old_cost = serving_costs(challenger, reference)
-    guards = _guards(challenger, reference, rules, alpha)
-    path, granted, why = _passed(told, rules, old_cost, new_cost)
+    costs = serving(challenger, reference, same_lms=same_lms)
+    guards = _guards(challenger, reference, rules, alpha, costs)
+    path, passed, why = _passed(told, rules, costs)
     broken = [guard for guard in guards if not guard.held]
     if broken:
-        why += f"; {'but ' if granted else ''}a guardrail does not hold: {broken[0]}"
+        why += f"; {'but ' if passed else ''}a guardrail does not hold: {broken[0]}"
     reason = (
         f"Test {reference.mean:.1%} → {challenger.mean:.1%}, {_points(told.gain)} points, at least "
         f"{_points(told.interval.low)} at {1 - alpha:.2%} (look {attempt} at this test): {why}"
     )
     return Ruling(
-        granted and not broken, f"{reason}.", path, attempt, alpha, told, (reference.mean, challenger.mean),
-        (old_cost, new_cost), guards,
+        passed and not broken, passed, f"{reason}.", path, attempt, alpha, told, (reference.mean, challenger.mean),
+        costs, guards,
     )  # fmt: skip
 
 
-def _passed(told: Comparison, rules: Rules, old_cost: float, new_cost: float) -> tuple[str, bool, str]:
+def _passed(told: Comparison, rules: Rules, costs: Serving | None) -> tuple[str, bool, str]:
     """By which path, whether, and why; guardrails apart."""
-    low, floor = told.interval.low, rules.min_gain
-    if low > floor:
-        return "better", True, "it is better" + (f" by more than {_points(floor)} points" if floor else "")
-    seen = f"gains of less than {100 * told.minimum_detectable_gain:.1f} points would likely not have been seen"
+    low, asked = told.interval.low, _asked(rules.min_gain)
+    if low > rules.min_gain:
+        return "better", True, f"it is {asked}"
     if rules.cheaper_margin is None:
-        return "better", False, f"not shown to be better{f' by {_points(floor)} points' if floor else ''}; {seen}"
-    cheaper = f"serving an example costs {new_cost:.4g} instead of {old_cost:.4g}"
-    if new_cost >= old_cost:
-        return "cheaper", False, f"it aims to be cheaper, but {cheaper}"
+        seen = f"gains of less than {100 * told.minimum_detectable_gain:.1f} points would likely not have been seen"
+        return "better", False, f"not shown to be {asked}; {seen}"
+    if costs is None or not costs.cheaper:
+        return "cheaper", False, f"it aims to be cheaper, but serving costs {costs or 'what cannot be compared'}"
     if low <= -rules.cheaper_margin:
         return "cheaper", False, f"it may be worse by more than the margin of {100 * rules.cheaper_margin:.1f} points"
-    return "cheaper", True, f"within the margin of {100 * rules.cheaper_margin:.1f} points, and {cheaper}"
+    return "cheaper", True, f"within the margin of {100 * rules.cheaper_margin:.1f} points, and serving costs {costs}"
 
 
-def _guards(challenger: Evaluation, reference: Evaluation, rules: Rules, alpha: float) -> tuple[Guarded, ...]:
+def _asked(floor: float) -> str:
+    if floor < 0:
+        return f"not worse by {100 * -floor:.1f} points"
+    return "better" + (f" by {100 * floor:.1f} points" if floor else "")
+
+
+def _guards(
+    challenger: Evaluation, reference: Evaluation, rules: Rules, alpha: float, costs: Serving | None
+) -> tuple[Guarded, ...]:
     """Each guardrail at a level corrected for their number, so that all upper bounds hold together."""
     each = alpha / max(1, len(rules.guardrails))
     return tuple(
-        _relative(name, margin, challenger, reference, each)
+        _relative(name, margin, challenger, reference, each, costs)
         if name in RELATIVE
         else _part(name, margin, challenger, reference, each)
         for name, margin in rules.guardrails.items()
@@ -194,12 +219,20 @@ def _part(name: str, margin: float, challenger: Evaluation, reference: Evaluatio
     return Guarded(name, margin, _mean(old), _mean(new), -told.interval.low)
 
 
-def _relative(name: str, margin: float, challenger: Evaluation, reference: Evaluation, alpha: float) -> Guarded:
+def _relative(
+    name: str, margin: float, challenger: Evaluation, reference: Evaluation, alpha: float, costs: Serving | None
+) -> Guarded:
     """The largest share by which it may have grown: where the upper bound of `new - (1 + share) * old` reaches 0.
 
     The bound needs to know how large an example's figure can get; the largest that was seen stands for it.
     """
-    new, old = _amounts(name, challenger, reference)
+    sides = (challenger, reference)
+    if name == "latency":
+        new, old = ([outcome.latency for outcome in side.outcomes] for side in sides)
+    elif costs is not None:
+        new, old = (by_example(side, costs.unit) for side in sides)
+    else:
+        return Guarded(name, margin, 0.0, 0.0, math.inf)
     if not _mean(old):
         return Guarded(name, margin, 0.0, _mean(new), math.inf if _mean(new) else 0.0)
 
@@ -215,21 +248,6 @@ def _relative(name: str, margin: float, challenger: Evaluation, reference: Evalu
         middle = (low + high) / 2
         low, high = (middle, high) if grown(middle) else (low, middle)
     return Guarded(name, margin, _mean(old), _mean(new), high)
-
-
-def _amounts(name: str, challenger: Evaluation, reference: Evaluation) -> tuple[list[float], list[float]]:
-    if name == "latency":
-        first, second = ([outcome.latency for outcome in side.outcomes] for side in (challenger, reference))
-        return first, second
-    dollars = [[outcome.cost_usd for outcome in side.outcomes] for side in (challenger, reference)]
-    known = [[cost for cost in side if cost is not None] for side in dollars]
-    if known == dollars and any(map(any, known)):
-        return known[0], known[1]
-    first, second = (
-        [float(outcome.input_tokens + outcome.output_tokens) for outcome in side.outcomes]
-        for side in (challenger, reference)
-    )
-    return first, second
 
 
 def _mean(values: Sequence[float]) -> float:

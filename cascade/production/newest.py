@@ -12,7 +12,7 @@ from cascade.dataset import Split
 from cascade.evaluation import Evaluation
 from cascade.production.drift import Rows, drift_of_inputs, drift_of_score
 from cascade.production.log import Entry, row_hashes
-from cascade.production.registrar import metric_of
+from cascade.production.looks import metric_of
 
 
 def about_inputs(prepared: Prepared, before: Mapping[str, Collection[str]], answers: Sequence[str]) -> str:

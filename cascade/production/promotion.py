@@ -61,6 +61,22 @@ def promote(
         return replace(done, entry=entry)
 
 
+def judged(
+    prepared: Prepared, *, run: str = "", number: str = "", min_gain: float = 0.0, progress: Progress | None = None
+) -> Judgement | None:
+    """Send a version to the gate and take nothing into service; None where it is the program that serves.
+
+    Args:
+        run, number: as in `promote`.
+        min_gain: what the lower bound of the gain must exceed, a fraction; below 0 asks for "not worse by more".
+    """
+    with registrar(prepared.settings, prepared.name, progress) as desk:
+        version, serving = desk.challenger(run, number), desk.standing.champion
+        if serving and desk.challenger(number=serving).program == version.program:
+            return None
+        return desk.judge(prepared, version, replace(rules_of(prepared, version), min_gain=min_gain))
+
+
 def roll_back(
     settings: Settings, experiment: str, *, to: str = "", note: str = "", progress: Progress | None = None
 ) -> Entry:
@@ -73,7 +89,7 @@ def _refuse_known(desk: Registrar, version: Version, *, force: bool) -> None:
     now = desk.standing
     if version.number == now.champion:
         raise Refused(f"Version {version.number} of {desk.experiment!r} serves already.")
-    if now.champion and version.program and version.program == desk.versions.numbered(now.champion).program:
+    if now.champion and version.program and version.program == desk.challenger(number=now.champion).program:
         raise Refused(f"Version {version.number} is the same program as version {now.champion}, which serves.")
     rejected = [old for old in desk.versions.all() if old.rejected and old.program == version.program]
     if rejected and not force:

@@ -6,8 +6,6 @@ is adopted, with an entry that says so, and is never undone.
 """
 
 import fcntl
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,18 +18,21 @@ from cascade.errors import Refused
 from cascade.evaluation import Evaluation
 from cascade.journal import written
 from cascade.mlflow_store import promotions
+from cascade.mlflow_store.models import serving_lms
 from cascade.mlflow_store.names import Names
+from cascade.mlflow_store.programs import Program
 from cascade.mlflow_store.registry import CHALLENGER, CHAMPION
 from cascade.mlflow_store.store import connect, reaching
 from cascade.mlflow_store.versions import MOVED, Version, Versions
 from cascade.production.gate import Rules, Ruling, gate
 from cascade.production.log import MOVES, Entry, PromotionLog, Standing, look, row_hashes, standing
+from cascade.production.looks import BASELINE, look_key, metric_of
 from cascade.production.scoring import scoring
+from cascade.program import snapshot
 from cascade.progress import Progress, Silent
 from cascade.settings import Settings
 from cascade.spending import Spent
 
-BASELINE = "the baseline"
 _AGAIN = "What stands in the promotion log is finished the next time."
 
 
@@ -97,7 +98,7 @@ class Registrar:
 
     def judged(self, prepared: Prepared, version: Version) -> Entry | None:
         """The last look at a version beside what serves today, on today's test; None where there was none."""
-        key = _key(prepared, version, self.champion)
+        key = look_key(prepared, version, self.champion)
         return next((entry for entry in reversed(self.log.entries()) if entry.key == key), None)
 
     @_reaching
@@ -155,14 +156,15 @@ class Registrar:
         """
         reference, test = self.champion, prepared.data.test
         with scoring(prepared, self.progress) as scorer:
-            new = scorer.score(scorer.load(version), test, f"challenger {version.number}")
-            if reference:
-                old = scorer.score(scorer.load(reference), test, f"champion {reference.number}")
-            else:
-                old = scorer.score(build_program(prepared.experiment), test, BASELINE)
+            ours, theirs = scorer.load(version), scorer.load(reference) if reference else None
+            baseline = build_program(prepared.experiment)
+            new = scorer.score(ours, test, f"challenger {version.number}")
+            old = scorer.score(theirs or baseline, test, f"champion {reference.number}" if reference else BASELINE)
+        other = _lms(theirs) if theirs else (dict(snapshot(baseline).lms), serving_lms(prepared.settings.describe()))
         shown = {"test": test.fingerprint, "metric": metric_of(prepared), "signature": prepared.signature}
-        key, rows = _key(prepared, version, reference), row_hashes(test)
-        ruling = gate(new, old, rules, attempt=look(self.log.entries(), key, rows))
+        key, rows = look_key(prepared, version, reference), row_hashes(test)
+        attempt = look(self.log.entries(), key, rows)
+        ruling = gate(new, old, rules, attempt=attempt, same_lms=_lms(ours) == other)
         entry = self._write(
             "judged", version.number, program=version.program, run=version.run,
             reference=reference.number if reference else "", reason=ruling.reason, granted=ruling.granted, key=key,
@@ -276,18 +278,9 @@ def registrar(settings: Settings, experiment: str, progress: Progress | None = N
         yield desk
 
 
-def metric_of(prepared: Prepared) -> str:
-    """A hash of the metric, by which figures are known to be of the same."""
-    return _digest({name: prepared.parts.get(name) for name in ("metric", "metric_code")})
-
-
-def _key(prepared: Prepared, version: Version, reference: Version | None) -> str:
-    against = reference.program if reference else BASELINE
-    return _digest([version.program, against, prepared.data.test.fingerprint, metric_of(prepared)])
-
-
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+def _lms(program: Program) -> tuple[object, object]:
+    """Which LMs answer for it."""
+    return program.config["predictors"], program.config["lms"]
 
 
 def _clock(seconds: float) -> str:

@@ -79,7 +79,7 @@ def scoring(prepared: Prepared, progress: Progress) -> Iterator[Scorer]:
     lms = prepared.lms
     with open_ledger(prepared.settings, time.time(), progress) as ledger:
         meter = Meter(prepared.experiment.budget)
-        gateway = Gateway(ledger, meter, lms.identity, warn=progress.warn, price=lms.price)
+        gateway = Gateway(ledger, meter, lms.identity, warn=progress.warn, rates=lms)
         context = dspy.context(
             lm=lms["task"], adapter=lms.adapter, num_threads=lms.threads, max_errors=1_000_000, disable_history=True
         )

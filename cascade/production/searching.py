@@ -145,4 +145,6 @@ def baseline(run: Run) -> Candidate:
 def _as_candidate(run: Run, folder: str, name: str, barred: str) -> Candidate:
     stage = next(stage for stage in run.stages if stage.folder == folder)
     scores = {example.id: example.score for example in run.examples[folder]}
-    return Candidate(name, run.programs[folder], scores, stage.serving, run.id, barred)
+    decided = run.decisions[folder]
+    margin = decided.margin if decided.aim == "cheaper" else None
+    return Candidate(name, run.programs[folder], scores, stage.serving, stage.lms, margin, run.id, barred)

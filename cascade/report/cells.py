@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from cascade.report.comparing import Point
-from cascade.report.cost_chart import cost
 from cascade.report.figures import (
     UNKNOWN,
     clock,
@@ -17,16 +16,19 @@ from cascade.report.figures import (
     points,
     points_interval,
 )
+from cascade.spending import Unit, amount
 
 STAGE = ("stage", "optimizer", "changes", "dev", "gain against anchor", "verdict", "kept", "then", "detectable")
 RUN = ("run", "status", "best, selected on dev", "dev", "test", "gain on test", "", "LM calls", "cost", "time")
 SPENT = ("spent on", "LM calls", "from the ledger", "input tokens", "output tokens", "cost", "time")
+PART = ("stage", "part of the metric", "dev", "test")
 POINT = ("stage", "run", "dev", "an example", "")
 RIGHT = frozenset(
     ("dev", "gain against anchor", "detectable", "test", "gain on test", "LM calls", "from the ledger", "input tokens",
      "output tokens", "cost", "time", "an example")
 )  # fmt: skip
 """Columns of figures."""
+_AIMS = {"better": "", "cheaper": ", aims at cheaper"}
 
 
 def stage_row(stage: Mapping[str, Any]) -> list[str]:
@@ -34,7 +36,7 @@ def stage_row(stage: Mapping[str, Any]) -> list[str]:
     detectable, nothing = stage["minimum_detectable_gain"], ("none", "")
     return [
         stage["stage"],
-        UNKNOWN if stage["optimizer"] in nothing else stage["optimizer"],
+        UNKNOWN if stage["optimizer"] in nothing else stage["optimizer"] + _AIMS[stage["aim"]],
         UNKNOWN if stage["lever"] in nothing else stage["lever"],
         _scored(stage),
         f"{points(stage['gain'])} {points_interval(stage['gain_interval'])}".strip(),
@@ -62,17 +64,31 @@ def run_row(run: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def spent_rows(run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a run's document says of its cost: by what it was spent on, in all, and what of that on what else."""
+    return [*run["spent_by"], {**run["spent"], "what": "all", "sum": True}, *run["spent_of"]]
+
+
 def spent_row(row: Mapping[str, Any]) -> list[str]:
     """What one thing cost."""
     names = ("lm_calls", "lm_calls_cached", "input_tokens", "output_tokens")
+    if "of" in row:
+        figures = [f"{row[name]:,.0f}" if name in row else UNKNOWN for name in names]
+        return [f"of which {row['what']}", *figures, dollars(row.get("cost_usd")), UNKNOWN]
     figures = [f"{row.get(name, 0):,.0f}" for name in names]
     return [row["what"], *figures, dollars(row.get("cost_usd")), clock(row.get("seconds", 0.0))]
 
 
-def point_row(point: Point, unit: str) -> list[str]:
+def part_row(row: Mapping[str, Any]) -> list[str]:
+    """A part of the metric on a stage's program."""
+    shown = [f"{percent(mean)} {percent_interval(low, high)}".strip() for mean, low, high in (row["dev"], row["test"])]
+    return [row["stage"], row["part"], *shown]
+
+
+def point_row(point: Point, unit: Unit) -> list[str]:
     """A stage with its score and serving cost."""
     beaten = "" if point.frontier else "beaten"
-    return [point.stage, point.run, percent(point.score), cost(point, unit), beaten]
+    return [point.stage, point.run, percent(point.score), amount(point.cost, unit), beaten]
 
 
 def _scored(figures: Mapping[str, Any]) -> str:

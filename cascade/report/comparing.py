@@ -18,6 +18,10 @@ from cascade.report.reading import Run
 from cascade.report.sameness import other_code
 from cascade.report.story import detectable
 from cascade.report.text import diff
+from cascade.spending import Unit
+
+_KEYS: Mapping[Unit, str] = {"dollars": "cost_usd", "weights_gb": "weights_gb"}
+"""Of what a stage takes to serve, by unit."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class SideBySide:
         runs: in the order in which they were given; each is compared with those before it.
         differences: by what differs, the value of each run.
         points: cheapest first, of the runs whose dev scores can be compared with the last one's.
-        unit: of their cost: `dollars` or `tokens` an example.
+        unit: of their cost an example, as in `cascade.spending.Serving`.
         left_out: ids of the runs that have no points for that reason.
     """
 
@@ -78,7 +82,7 @@ class SideBySide:
     pairs: tuple[Pair, ...]
     differences: Mapping[str, tuple[str, ...]]
     points: tuple[Point, ...]
-    unit: str
+    unit: Unit
     left_out: tuple[str, ...]
 
 
@@ -127,19 +131,18 @@ def differences(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
     return {name: values for name, values in rows.items() if len(set(values)) > 1}
 
 
-def pareto(runs: Sequence[Run]) -> tuple[tuple[Point, ...], str]:
+def pareto(runs: Sequence[Run]) -> tuple[tuple[Point, ...], Unit]:
     """Stages by what one example costs to serve, cheapest first, and the unit.
 
-    Dollars where all are known and not all zero, else tokens. A program that several stages or runs had is shown once,
-    where it was first.
+    Dollars where all are known and not all zero, else the weights of embedded models, else tokens. A program that
+    several stages or runs had is shown once, where it was first.
     """
     stages: dict[object, tuple[Run, StageRecord]] = {}
     for run in runs:
         for stage in run.stages:
             if "dev_score" in stage.metrics and stage.serving and run.programs[stage.folder]:
                 stages.setdefault(_program(run, stage), (run, stage))
-    prices = [stage.serving.get("cost_usd") for _, stage in stages.values()]
-    unit = "dollars" if None not in prices and any(prices) else "tokens"
+    unit = _unit([stage.serving for _, stage in stages.values()])
     points = [
         Point(run.id, stage.folder, stage.metrics["dev_score"], _cost(stage.serving, unit))
         for run, stage in stages.values()
@@ -158,9 +161,18 @@ def _placed(point: Point, points: Sequence[Point]) -> Point:
     return Point(point.run, point.stage, point.score, point.cost, frontier=not beaten)
 
 
-def _cost(serving: Mapping[str, float], unit: str) -> float:
-    if unit == "dollars":
-        return serving["cost_usd"]
+def _unit(servings: Sequence[Mapping[str, float]]) -> Unit:
+    """The first in which all are known and not all zero."""
+    for unit, key in _KEYS.items():
+        amounts = [serving.get(key) for serving in servings]
+        if None not in amounts and any(amounts):
+            return unit
+    return "tokens"
+
+
+def _cost(serving: Mapping[str, float], unit: Unit) -> float:
+    if unit != "tokens":
+        return serving[_KEYS[unit]]
     return serving.get("input_tokens", 0.0) + serving.get("output_tokens", 0.0)
 
 

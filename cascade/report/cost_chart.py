@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cascade.report.comparing import Point, SideBySide
-from cascade.report.figures import dollars, percent
+from cascade.report.figures import percent
 from cascade.report.scale import Scale, Tick, marks
+from cascade.spending import Unit, amount
 
 WIDTH, LEFT, RIGHT = 920.0, 60.0, 890.0
 TOP, BOTTOM = 26.0, 330.0
@@ -56,23 +57,19 @@ def cost_chart(compared: SideBySide) -> CostChart | None:
     up = marks(min(point.score for point in points), max(point.score for point in points), 6)
     x, y = Scale(across[0], across[-1], LEFT, RIGHT), Scale(up[0], up[-1], BOTTOM, TOP)
     order = {run.id: number for number, run in enumerate(compared.runs)}
+    money = compared.unit == "dollars"
     dots = [Dot(x(p.cost), y(p.score), order[p.run], p.frontier, in_words(p, compared.unit), p.stage) for p in points]
     return CostChart(
-        tuple(Tick(x(mark), dollars(mark) if compared.unit == "dollars" else f"{mark:,.12g}") for mark in across),
+        tuple(Tick(x(mark), amount(mark, "dollars") if money else f"{mark:,.12g}") for mark in across),
         tuple(Tick(y(mark), f"{100 * mark:g}%") for mark in up),
         tuple(_labelled(dots)),
         _path([dot for dot in dots if dot.frontier]),
     )
 
 
-def in_words(point: Point, unit: str) -> str:
+def in_words(point: Point, unit: Unit) -> str:
     """A stage with its score and cost."""
-    return f"{point.stage} of {point.run}: {percent(point.score)} on dev, {cost(point, unit)} an example"
-
-
-def cost(point: Point, unit: str) -> str:
-    """What one example costs to serve."""
-    return dollars(point.cost) if unit == "dollars" else f"{point.cost:,.0f} tokens"
+    return f"{point.stage} of {point.run}: {percent(point.score)} on dev, {amount(point.cost, unit)} an example"
 
 
 def _path(dots: Sequence[Dot]) -> str:

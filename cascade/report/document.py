@@ -14,6 +14,9 @@ from cascade.report.reading import Run
 from cascade.report.story import headline, proof, reason, story, way_on
 from cascade.report.text import diff, in_line, shown
 
+_CHEAPER = {"aim", "incumbent_gain", "incumbent_interval", "margin", "within_margin"}
+"""What a decision says of a stage that aims at cheaper."""
+
 
 def run_document(run: Run) -> dict[str, Any]:
     """One run; every key is always there, and what is not known is None."""
@@ -26,8 +29,10 @@ def run_document(run: Run) -> dict[str, Any]:
         "headroom": run.headroom,
         "warned": list(map(in_line, run.warned)),
         "stages": [_stage(run, stage) for stage in run.stages],
+        "metric_parts": [part for stage in run.stages for part in _parts(stage)],
         "spent": dict(record.spent),
         "spent_by": _spent_by(run),
+        "spent_of": _spent_of(run),
         "prompts_diff": _prompts_diff(run),
         "prompts": shown(run.prompts.get(run.best.folder, ""), 20_000) if run.best else "",
         "won": [_change(change) for change in found.won],
@@ -106,6 +111,7 @@ def _stage(run: Run, stage: StageRecord) -> dict[str, Any]:
         "confidence": decided.confidence,
         "n": decided.n,
         "minimum_detectable_gain": decided.minimum_detectable_gain,
+        **decided.model_dump(include=_CHEAPER),
         "verdict": stage.verdict,
         "kept": stage.kept,
         "best": stage is run.best,
@@ -113,6 +119,7 @@ def _stage(run: Run, stage: StageRecord) -> dict[str, Any]:
         "reason": reason(run, stage),
         "lms": _lines(stage.lms),
         "serving": dict(stage.serving),
+        "serving_costs": decided.serving.model_dump() if decided.serving else None,
     }
 
 
@@ -138,6 +145,35 @@ def _spent_by(run: Run) -> list[dict[str, Any]]:
         "test",
     ]
     return [{"what": name, **booked[name]} for name in order if name in booked]
+
+
+def _spent_of(run: Run) -> list[dict[str, Any]]:
+    """What of all that on which LM, where several were called, and what the metric took; `of` marks such a row."""
+    names, record = ("lm_calls", "input_tokens", "output_tokens", "cost_usd"), run.record
+    by_lm = record.spent_by_lm if len(record.spent_by_lm) > 1 else {}
+    rows = [
+        {"of": True, "what": in_line(f"LM {name}"), **{figure: spent[figure] for figure in names if figure in spent}}
+        for name, spent in by_lm.items()
+    ]
+    if calls := record.spent.get("judge_lm_calls"):
+        cost = {"cost_usd": record.spent["judge_cost_usd"]} if "judge_cost_usd" in record.spent else {}
+        rows.append({"of": True, "what": "the metric", "lm_calls": calls, **cost})
+    return rows
+
+
+def _parts(stage: StageRecord) -> list[dict[str, Any]]:
+    """A row a part of the metric, with its mean and interval on dev and, where it was looked at, on test."""
+    ends = ("", "_ci_low", "_ci_high")
+    keys = [key for key in stage.metrics if key.startswith("part_") and f"{key}_ci_low" in stage.metrics]
+    return [
+        {
+            "stage": stage.folder,
+            "part": in_line(key.removeprefix("part_")),
+            "dev": [stage.metrics.get(f"{key}{end}") for end in ends],
+            "test": [stage.test_metrics.get(f"test_{key}{end}") for end in ends],
+        }
+        for key in keys
+    ]
 
 
 def _prompts_diff(run: Run) -> list[str]:

@@ -31,11 +31,14 @@ def run_markdown(run: Run) -> str:
         "\n".join(f"- {escaped(sentence)}" for sentence in told["story"]),
         f"## Stages\n\n{stages}" if told["stages"] else "",
         "\n".join(reasons),
+        f"## Parts of the metric\n\n{table(cells.PART, map(cells.part_row, told['metric_parts']))}"
+        if told["metric_parts"]
+        else "",
         f"## Prompts of the best program\n\n{_prompts(told, 'the baseline')}" if told["best_stage"] else "",
         "## Examples won and lost" if told["won"] or told["lost"] else "",
         _examples(told),
         "## Cost",
-        table(cells.SPENT, map(cells.spent_row, (*told["spent_by"], {**told["spent"], "what": "all"}))),
+        table(cells.SPENT, map(cells.spent_row, cells.spent_rows(told))),
         "## Data and definition",
         _definition(told),
     ]

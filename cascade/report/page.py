@@ -13,13 +13,14 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from cascade.report import figures
+from cascade.report import cells, figures
 from cascade.report.comparing import SideBySide
-from cascade.report.cost_chart import cost, cost_chart
+from cascade.report.cost_chart import cost_chart
 from cascade.report.document import comparison_document, run_document
 from cascade.report.reading import Run
 from cascade.report.stage_chart import stage_chart
 from cascade.report.text import clean
+from cascade.spending import amount
 
 MOST = 20
 """Examples won, and examples lost, that a page shows."""
@@ -32,7 +33,7 @@ def run_page(run: Run) -> str:
 
 def comparison_page(compared: SideBySide) -> str:
     """The report of runs side by side."""
-    costs = [cost(point, compared.unit) for point in compared.points]
+    costs = [amount(point.cost, compared.unit) for point in compared.points]
     document, chart = comparison_document(compared), cost_chart(compared)
     return _environment().get_template("compare.html").render(compared=document, chart=chart, costs=costs, most=MOST)
 
@@ -69,6 +70,7 @@ def _environment() -> Environment:
     )
     made.filters["coded"] = _coded
     made.globals |= {name: getattr(figures, name) for name in words}
+    made.globals |= {name: getattr(cells, name) for name in ("part_row", "spent_row", "spent_rows")}
     return made
 
 

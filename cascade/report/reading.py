@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, TypeAdapter, ValidationError
 
 from cascade.errors import CascadeError
 from cascade.journal import Journal, RunRecord, StageRecord
 from cascade.program import Snapshot
+from cascade.spending import Unit
 
 JUDGED = ("completed", "plateau", "target", "budget")
 """Statuses of a run that ended with a best program."""
@@ -23,6 +24,14 @@ JUDGED = ("completed", "plateau", "target", "budget")
 
 class _Parsed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Costs(_Parsed):
+    """What an example costs to serve under a stage's program and under the incumbent."""
+
+    candidate: FiniteFloat
+    incumbent: FiniteFloat
+    unit: Unit
 
 
 class Decided(_Parsed):
@@ -33,6 +42,12 @@ class Decided(_Parsed):
     confidence: FiniteFloat | None = None
     n: int | None = None
     minimum_detectable_gain: FiniteFloat | None = None
+    aim: Literal["better", "cheaper"] = "better"
+    incumbent_gain: FiniteFloat | None = None
+    incumbent_interval: tuple[FiniteFloat, FiniteFloat] | None = None
+    margin: FiniteFloat | None = None
+    within_margin: bool | None = None
+    serving: Costs | None = None
     skipped: tuple[str, ...] = ()
 
 
@@ -70,6 +85,7 @@ class _Finding(_Parsed):
 class _RunFigures(_Parsed):
     spent: dict[str, FiniteFloat]
     spent_by_stage: dict[str, dict[str, FiniteFloat]]
+    spent_by_lm: dict[str, dict[str, FiniteFloat]]
     metrics: dict[str, FiniteFloat]
 
 
@@ -158,6 +174,11 @@ class Run:
     def judged(self) -> bool:
         """Whether the run came to its end, be it the budget's."""
         return self.status in JUDGED
+
+
+def incumbent(stage: StageRecord, stages: Sequence[StageRecord]) -> StageRecord | None:
+    """The stage whose program this one started from: the last before it that was kept."""
+    return best_stage([before for before in stages if before.number < stage.number])
 
 
 def best_stage(stages: Sequence[StageRecord]) -> StageRecord | None:

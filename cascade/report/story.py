@@ -5,10 +5,11 @@ score of a program that was chosen by it is called "selected on dev".
 """
 
 from cascade.journal import StageRecord
-from cascade.report.figures import calls, clock, counted, dollars, gained, moment, percent, percent_interval
+from cascade.report.figures import calls, clock, counted, dollars, gained, moment, percent, percent_interval, points
 from cascade.report.pairing import against_baseline
-from cascade.report.reading import Run
+from cascade.report.reading import Run, incumbent
 from cascade.report.text import in_line
+from cascade.spending import Serving
 
 STATUS = {
     "running": "is running",
@@ -30,7 +31,7 @@ def proof(run: Run) -> str:
 def story(run: Run) -> list[str]:
     """The run from its beginning to what to do next, a sentence or two an entry, each in one line."""
     told = [_opening(run), _dev(run), _test(run), _examples(run), run.headroom and f"Headroom: {run.headroom}"]
-    return [in_line(text) for text in (*told, _warned(run), _stages(run), _cost(run), way_on(run)) if text]
+    return [in_line(text) for text in (*told, _warned(run), _stages(run), _saved(run), _cost(run), way_on(run)) if text]
 
 
 def _warned(run: Run) -> str:
@@ -154,10 +155,31 @@ def _stages(run: Run) -> str:
     return f"Stages: {', '.join(told)}." if told else ""
 
 
+def _saved(run: Run) -> str:
+    """What stages that aimed at cheaper came to."""
+    return " ".join(_saving(run, stage) for stage in run.stages if run.decisions[stage.folder].aim == "cheaper")
+
+
+def _saving(run: Run, stage: StageRecord) -> str:
+    decided, before = run.decisions[stage.folder], incumbent(stage, run.stages)
+    kept = "was kept" if stage.kept == "new" else "was not kept"
+    facts = []
+    if before and (costs := decided.serving):
+        facts.append(f"{Serving(**costs.model_dump())}, to serve")
+        if "seconds" in stage.serving and "seconds" in before.serving:
+            facts.append(f"{stage.serving['seconds']:.2f} s instead of {before.serving['seconds']:.2f} s an answer")
+    if before and decided.incumbent_gain is not None and decided.incumbent_interval and decided.margin is not None:
+        difference = gained(decided.incumbent_gain, decided.incumbent_interval)
+        facts.append(f"{difference} against {before.folder}, margin {points(-decided.margin)}")
+    return f"{stage.folder} aimed at cheaper and {kept}{': ' if facts else ''}{'; '.join(facts)}."
+
+
 def _cost(run: Run) -> str:
     spent = run.record.spent
     if not spent:
         return "Nothing was spent."
     tokens = counted(spent.get("input_tokens", 0) + spent.get("output_tokens", 0), "token")
     cost = dollars(spent["cost_usd"]) if "cost_usd" in spent else "dollars unknown, because an LM has no known price"
+    if judged := spent.get("judge_lm_calls"):
+        cost += f"; {counted(judged, 'call')} of these the metric's own"
     return f"It took {calls(spent)}, {tokens}, {clock(spent.get('seconds', 0.0))}; {cost}."

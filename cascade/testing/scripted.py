@@ -104,7 +104,7 @@ class AsyncScriptedEngine:
 
 
 class ScriptedProvider(Provider):  # type: ignore[misc]
-    """A trainer that writes its rows to a file and names the result by their hash."""
+    """A trainer that writes its rows to a file and names the result by its model and their hash."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -129,17 +129,20 @@ class ScriptedProvider(Provider):  # type: ignore[misc]
             self.folder.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(train_data, default=str))
             self.trainings += 1
-        return f"scripted/trained-{digest}"
+        kind = "" if model == "scripted/base" else f"{model.removeprefix('scripted/')}-"
+        return f"scripted/{kind}trained-{digest}"
 
 
 class ScriptedLMs(LMs):
     """LMs by name that all answer by one script.
 
     Args:
-        usd_a_token: what every token costs, in and out; None is an unknown price.
+        usd_a_token: what every token costs, in and out, or that by what a model's name begins with; None is unknown.
     """
 
-    def __init__(self, settings: Settings, engine: ScriptedEngine, *, usd_a_token: float | None = None) -> None:
+    def __init__(
+        self, settings: Settings, engine: ScriptedEngine, *, usd_a_token: "float | Mapping[str, float] | None" = None
+    ) -> None:
         super().__init__(settings)
         self.usd_a_token = usd_a_token
         self.script = engine
@@ -154,13 +157,18 @@ class ScriptedLMs(LMs):
         """An LM of the script under any name."""
         return self._scripted(model, "task")
 
-    def priced(self, name: str) -> bool:  # noqa: ARG002
+    def priced(self, name: str) -> bool:
         """Whether it was given a price."""
-        return self.usd_a_token is not None
+        return self.price(self.model(name), 1, 1) is not None
 
-    def price(self, model: str, input_tokens: int, output_tokens: int) -> float | None:  # noqa: ARG002
-        """The tokens times the price."""
-        return None if self.usd_a_token is None else self.usd_a_token * (input_tokens + output_tokens)
+    def price(self, model: str, input_tokens: int, output_tokens: int) -> float | None:
+        """The tokens times the price, else what settings say."""
+        by_name = self.usd_a_token if isinstance(self.usd_a_token, Mapping) else {"": self.usd_a_token}
+        known = max((name for name in by_name if model.startswith(name)), key=len, default="")
+        usd = by_name.get(known)
+        return (
+            super().price(model, input_tokens, output_tokens) if usd is None else usd * (input_tokens + output_tokens)
+        )
 
     def identity(self, model: str) -> str:
         """Nothing is hidden in a script."""

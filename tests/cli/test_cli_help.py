@@ -4,15 +4,26 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from cascade.cli import main
+from cascade.cli.app import app
 
 GOLDEN = Path(__file__).parent / "golden"
-COMMANDS = ["", "list", "check", "run", "show", "compare", "promote", "rollback", "nightly", "export", "models", "models prepare", "models list", "models remove", "ui",
-            "ledger", "ledger show", "ledger prune", "ledger check"]  # fmt: skip
+
+
+def _commands(command: Any, words: str = "") -> Iterator[str]:
+    yield words
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from _commands(inner, f"{words} {name}".strip())
+
+
+COMMANDS = list(_commands(typer.main.get_command(app)))
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -100,6 +100,7 @@ def test_roll_back_rejects_and_it_is_not_proposed_again(learning: Project) -> No
     assert history.code == 0
     for words in ("rolled back to", "too loud", "granted: Test", "now"):
         assert words in history.out
+    assert "serves    version 1" in learning.cascade("list").out
 
 
 def test_back_to_a_named_version(learning: Project) -> None:
@@ -223,3 +224,23 @@ def test_each_entry_is_a_run_of_mlflow(learning: Project) -> None:
     assert judged.data.metrics["test_score"] == 0.5
     path = Path(client.download_artifacts(judged.info.run_id, "promotion.json"))
     assert json.loads(path.read_text())["granted"] is True
+
+
+def test_the_gate_judges_and_promotes_nothing(learning: Project) -> None:
+    demos(learning, 2)
+    learning.cascade("promote", "letters")
+    demos(learning, 4)
+    xml, told = learning.folder / "gate.xml", learning.folder / "summary.md"
+    done = learning.cascade("gate", "letters", "--junit", str(xml), "--summary", str(told))
+    assert done.code == 0, done.err
+    assert done.out.startswith("passed  score: Test 50.0% → 90.0%")
+    assert versions(learning).aliases() == {"champion": "1", "challenger": "2"}
+    assert 'failures="0"' in xml.read_text() and "`letters`: version 2 against version 1" in told.read_text()
+    assert log(learning)[-1].event == "judged"
+    dear = learning.cascade("gate", "letters", "--max-cost", "1", "--json")
+    assert dear.code == 3 and json.loads(dear.out)["checks"][1]["passed"] is False
+    assert "does not pass the gate: max-cost." in dear.err
+    assert {entry.attempt for entry in log(learning)} - {0} == {1, 2}  # asked twice, and it was one look
+    learning.cascade("promote", "letters")
+    same = learning.cascade("gate", "letters", "--version", "2")
+    assert same.code == 0 and "there is nothing to judge" in same.out

@@ -29,13 +29,16 @@ from cascade.testing import ScriptedEngine, ScriptedLMs
 class Seat:
     """A gateway in DSPy's seat, with all that hangs on it."""
 
-    def __init__(self, folder: Path, budget: Budget | None = None, *, fresh: bool = False, **engine: Any) -> None:
+    def __init__(
+        self, folder: Path, budget: Budget | None = None, *, fresh: bool = False, rates: Any = None, **engine: Any
+    ) -> None:
         self.engine = ScriptedEngine(engine.pop("answer", scripted.answer), **engine)
         self.lms = ScriptedLMs(scripted.settings_in(folder), self.engine)
         self.ledger = Ledger(folder / "ledger.db")
         self.meter = Meter(budget or Budget())
         self.told: list[str] = []
-        self.gateway = Gateway(self.ledger, self.meter, salt="fresh 1" if fresh else "", warn=self.told.append)
+        salt = "fresh 1" if fresh else ""
+        self.gateway = Gateway(self.ledger, self.meter, salt=salt, warn=self.told.append, rates=rates)
         self.folder = folder
 
     def __enter__(self) -> "Seat":
@@ -298,12 +301,41 @@ def test_calls_are_billed_to_the_role_that_asked(tmp_path: Path) -> None:
         assert seat.meter.by_role == {"task": 1, "prompt": 1, "program": 1}
 
 
+class Rated:
+    """Half a dollar a token; two gigabytes of weights."""
+
+    usd: float | None = 0.5
+
+    def price(self, model: str, input_tokens: int, output_tokens: int) -> float | None:
+        return None if self.usd is None else self.usd * (input_tokens + output_tokens)
+
+    def weights_gb(self, model: str) -> float | None:
+        return 2.0
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.5, 0.25), (None, 0.25), (0.5, None)])
+def test_an_answer_costs_what_settings_say_today(tmp_path: Path, before: float | None, after: float | None) -> None:
+    """An answer in the ledger costs nothing again, but serving it would cost today's price."""
+    usages, rates = [], Rated()
+    with Seat(tmp_path, rates=rates) as seat:
+        for rates.usd in (before, after):
+            usages.append(usage := Usage())
+            token = USAGE.set(usage)
+            scripted.Asks()(question="hi")
+            USAGE.reset(token)
+        assert len(seat.engine.requests) == 1
+        spent = seat.meter.spent
+    tokens = usages[0].input_tokens + usages[0].output_tokens
+    assert spent.cost_usd == usages[0].cost_usd == (None if before is None else before * tokens)
+    assert usages[1].cost_usd == (after * tokens if after else usages[0].cost_usd)
+    assert usages[0].weights_gb == usages[1].weights_gb == 2.0 * tokens
+
+
 def test_an_example_s_usage_counts_answers_from_the_ledger_with_the_time_they_took(tmp_path: Path) -> None:
     def used() -> Usage:
         usage = Usage()
-        token = USAGE.set(usage)
-        scripted.Asks()(question="hi")
-        USAGE.reset(token)
+        with dspy.context(**{USAGE: usage}):
+            scripted.Asks()(question="hi")
         return usage
 
     with Seat(tmp_path, latency=0.1) as seat:

@@ -11,6 +11,7 @@ from cascade.errors import SettingsError
 from cascade.lm.call import RoleCallback
 from cascade.lm.lms import LMs
 from cascade.settings import EMBEDDED, LMSpec
+from cascade.spending import Price
 
 LOCAL = {"api_base": "http://localhost:1/v1"}
 
@@ -89,6 +90,44 @@ def test_what_cannot_be_called_is_refused_on_first_use(
     with pytest.raises(SettingsError) as caught:
         lms(tmp_path, task=LMSpec(model))["task"]
     assert [part for part in told if part not in str(caught.value)] == []
+
+
+PRICED = LMSpec("openai/mine", LOCAL, Price(0.5, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("spec", "model", "usd"),
+    [
+        (PRICED, "openai/mine", 0.5e-3 + 2e-3),
+        (PRICED, "openai/other", None),
+        (LMSpec("openai/gpt-4o-mini-2024-07-18", LOCAL, Price(0.5, 2.0)), "ft:gpt-4o-mini-2024-07-18:us:x:1", 2.5e-3),
+        (LMSpec(EMBEDDED, {}, Price(0.5, 2.0)), f"{EMBEDDED}-0123456789ab", 2.5e-3),
+        (LMSpec(EMBEDDED), EMBEDDED, None),
+        (LMSpec("openai/gpt-4o", LOCAL), "openai/gpt-4o", None),
+    ],
+)
+def test_a_price_holds_for_its_model_and_for_what_is_trained_from_it(
+    tmp_path: Path, spec: LMSpec, model: str, usd: float | None
+) -> None:
+    assert lms(tmp_path, default=LMSpec("openai/b", LOCAL), student=spec).price(model, 1000, 1000) == usd
+
+
+def test_a_price_makes_an_lm_s_cost_known(tmp_path: Path) -> None:
+    named = lms(tmp_path, default=LMSpec("openai/unheard-of", LOCAL), cloud=PRICED, here=LMSpec(EMBEDDED))
+    assert {name: named.priced(name) for name in ("task", "cloud", "here")} == {
+        "task": False,
+        "cloud": True,
+        "here": True,
+    }
+
+
+def test_embedded_weights_are_weighed(tmp_path: Path) -> None:
+    folder = tmp_path / ".cascade" / "models"
+    folder.mkdir(parents=True)
+    (folder / "mine.json").touch()
+    (folder / "mine.gguf").write_bytes(b"0" * 2_000_000)
+    named = lms(tmp_path)
+    assert (named.weights_gb("embedded/mine"), named.weights_gb("openai/a")) == (0.002, None)
 
 
 def test_a_remote_model_has_dspy_s_own_adapter_and_no_weights(tmp_path: Path) -> None:

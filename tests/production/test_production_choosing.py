@@ -28,7 +28,12 @@ CASES = [
     ([program("one", 25)], "", "one: dev 50.0% against 50.0% of the champion, inconclusive, not kept"),
     ([program("one", 24)], "", "not kept"),
     ([program("one", 26)], "one", "The program one goes to the gate (one: dev 52.0% against 50.0% of the champion"),
-    ([program("one", 25, tokens=60)], "one", "inconclusive, cheaper to serve, kept"),
+    ([program("one", 25, tokens=60)], "one", "inconclusive, 60 instead of 100 tokens an example, -40 %, kept"),
+    ([program("one", 24, tokens=60)], "", "not kept"),
+    ([program("one", 24, tokens=60, margin=0.2)], "one", "60 instead of 100 tokens an example, -40 %, kept"),
+    ([program("one", 24, tokens=60, margin=0.01)], "", "not kept"),
+    ([program("one", 24, tokens=160, margin=0.2)], "", "not kept"),
+    ([program("one", 25, tokens=60, lms={"ask": "a/small"})], "", "not kept"),
     ([program("one", 45)], "one", "better, kept"),
     ([program("one", 5)], "", "worse, not kept"),
     ([program("one", 40), program("two", 45)], "two", "two: dev 90.0% against 80.0% of one, better, kept"),
@@ -52,6 +57,10 @@ def test_costs_are_dollars_where_all_are_known() -> None:
     assert choose(champion, [program("one", 25, tokens=50, usd=0.3)], Plateau())[0] is None
     assert choose(champion, [program("one", 25, tokens=150, usd=0.1)], Plateau())[0] is not None
     assert choose(CHAMPION, [program("one", 25, tokens=150, usd=0.1)], Plateau())[0] is None
+    weighty = replace(CHAMPION, serving={"input_tokens": 100, "weights_gb": 4.0, "cost_usd": 0.0})
+    light = program("one", 25, tokens=150, usd=0.0, lms={"ask": "embedded/small"})
+    best, why = choose(weighty, [replace(light, serving={**light.serving, "weights_gb": 1.0})], Plateau())
+    assert best is not None and "1 instead of 4 GB of weights an example" in why
 
 
 def test_the_least_gain_is_the_experiments() -> None:
