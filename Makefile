@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install -qq --no-deps --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cascade promote test test-all lint ui bench faults
+.PHONY: help setup cascade promote nightly test test-all lint ui bench faults
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ promote: ## Take the challenger into service if it is better on test: make promo
 	@test -n "$(EXP)" || { echo 'make: which experiment? Say make promote EXP=qa; `cascade list` shows them all.' >&2; exit 2; }
 	@$(MAKE) --no-print-directory setup
 	@$(BIN)/cascade promote "$(EXP)" $(ARGS)
+
+nightly: ## Hold tonight's night: make nightly [EXP=qa] [ARGS=--promote].
+	@$(MAKE) --no-print-directory setup
+	@$(BIN)/cascade nightly $(EXP) $(ARGS)
 
 test: setup ## Run the tests, but for those that take minutes.
 	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(ARGS)
