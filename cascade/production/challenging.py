@@ -98,6 +98,6 @@ def _runs(watch: Watch, spent: Spent) -> dict[str, Run]:
             runs[name] = run
         searches.append(one)
         watch.note(searches=tuple(searches))
-        if one.unfinished:
-            watch.warn(f"The search {name} {'might have gone further' if run else 'found nothing'}: {one.unfinished}.")
+        if one.warning:
+            watch.place.progress.warn(one.warning)
     return runs

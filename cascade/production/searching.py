@@ -84,6 +84,7 @@ def search(
     try:
         prepared = place.prepared(start, budget)
         journal = _found(prepared, began, again)
+        earlier = journal is not None and journal.run.started < began
         if journal is None:
             store = tracker(place.settings, prepared.lms)
             done = execute(prepared, tracker=store, progress=place.progress, kind=KIND)
@@ -93,7 +94,7 @@ def search(
         raise
     except CascadeError as error:
         return replace(told, status="failed", unfinished=f"it failed ({' '.join(str(error).split())})"), None
-    return _told(told, run, began), run
+    return _told(told, run, earlier), run
 
 
 def _found(prepared: Prepared, began: float, again: bool) -> Journal | None:
@@ -106,9 +107,8 @@ def _found(prepared: Prepared, began: float, again: bool) -> Journal | None:
     return None
 
 
-def _told(told: Search, run: Run, began: float) -> Search:
+def _told(told: Search, run: Run, earlier: bool) -> Search:
     record, best = run.record, run.best
-    earlier = record.started < began
     return replace(
         told,
         run=run.id,
