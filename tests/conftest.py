@@ -7,6 +7,7 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak-seconds", type=float, default=20.0, help="how long a server is kept under load")
     parser.addoption("--update-golden", action="store_true", help="write the golden files of tests/cli anew")
 
 

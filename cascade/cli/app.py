@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cascade.cli.ab import ab
 from cascade.cli.check import check
 from cascade.cli.compare import compare
 from cascade.cli.export import export
@@ -46,6 +47,7 @@ app.command("export")(export)
 app.command("promote")(promote)
 app.command("rollback")(rollback)
 app.command("serve")(serve)
+app.command("ab")(ab)
 app.command("gate")(gate)
 app.command("nightly")(nightly)
 app.command("harvest")(harvest)

@@ -93,8 +93,8 @@ def send(uri: str, experiment_id: str, run_id: str, examples: Sequence[Answered]
         client.delete_traces(experiment_id, trace_ids=stale)
     spans = {trace_id: _span(trace_id, example) for trace_id, example in wanted.items()}
     for trace_id in sorted(wanted.keys() - there):
-        _begin(client, _info(experiment_id, wanted[trace_id], source), spans[trace_id])
-    _log_spans(client, experiment_id, spans.values())
+        begin(client, _info(experiment_id, wanted[trace_id], source), spans[trace_id])
+    log_spans(client, experiment_id, spans.values())
 
 
 def _there(client: Any, experiment_id: str, run_id: str) -> set[str]:
@@ -102,7 +102,8 @@ def _there(client: Any, experiment_id: str, run_id: str) -> set[str]:
     return {trace.info.trace_id for trace in found}
 
 
-def _begin(client: Any, info: Any, span: Any) -> None:
+def begin(client: Any, info: Any, span: Any) -> None:
+    """Write a trace; a store that keeps spans in its database is given them by `log_spans`."""
     from mlflow.entities import TraceData
 
     begun = client.start_trace(info)
@@ -110,7 +111,8 @@ def _begin(client: Any, info: Any, span: Any) -> None:
         client._upload_trace_data(begun, TraceData(spans=[span]))
 
 
-def _log_spans(client: Any, experiment_id: str, spans: Iterable[Any]) -> None:
+def log_spans(client: Any, experiment_id: str, spans: Iterable[Any]) -> None:
+    """Write the spans of traces that were begun."""
     if _spans_in_database(client) and (given := list(spans)):
         client.log_spans(experiment_id, given)
 
@@ -143,15 +145,15 @@ def _info(experiment_id: str, example: Answered, source: str) -> Any:
         request_time=example.shown_at,
         execution_duration=duration,
         state=TraceState.ERROR if example.error else TraceState.OK,
-        request_preview=_text(example.input),
-        response_preview=_text(example.predicted),
+        request_preview=preview(example.input),
+        response_preview=preview(example.predicted),
         client_request_id=_name(example.id, _CLIENT_ID),
         trace_metadata={
             "mlflow.sourceRun": example.run_id,
             "mlflow.trace_schema.version": "3",
             **({"mlflow.modelId": example.model_id} if example.model_id else {}),
         },
-        tags={"mlflow.traceName": _name(example.id, _NAME), "cascade.example": _text(example.id)},
+        tags={"mlflow.traceName": _name(example.id, _NAME), "cascade.example": preview(example.id)},
         assessments=assessments,
     )
 
@@ -187,6 +189,7 @@ def _name(id_: str, longest: int) -> str:
     return id_ if len(id_) <= longest else f"{id_[: longest - 9]}-{digest}"
 
 
-def _text(value: Any) -> str:
+def preview(value: Any) -> str:
+    """A value as a preview shows it."""
     text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= _PREVIEW else text[: _PREVIEW - 1] + "…"

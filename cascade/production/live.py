@@ -39,12 +39,14 @@ class Target:
         experiment: its name.
         aliases: that are followed; a version must have the first.
         lms: makes the LMs of which all versions share the embedded engine.
+        admit: given the versions that are loaded, says which of them may serve together; the first alias must.
     """
 
     experiment: str
     settings: Settings
     aliases: Sequence[str] = (CHAMPION,)
     lms: MakeLMs = LMs
+    admit: Callable[[Mapping[str, "Served"]], Mapping[str, "Served"]] = lambda loaded: loaded
 
 
 class Served:
@@ -80,6 +82,7 @@ class Live:
         self._lms = target.lms(target.settings)
         self._now: Mapping[str, Served] = MappingProxyType({})
         self._retired: list[Served] = []
+        self._refused: set[tuple[str, str]] = set()
         self._ended = threading.Event()
         self._trouble = ""
         self._pid = 0
@@ -98,10 +101,11 @@ class Live:
             SettingsError, ModelError: the program cannot be run here.
         """
         self._watch()
-        try:
-            self._follow(*self._named())
-        except TrackingError as error:
-            self._load_last(error)
+        with self._looking:
+            try:
+                self._follow(*self._named())
+            except TrackingError as error:
+                self._load_last(error)
         return self
 
     @contextlib.contextmanager
@@ -158,6 +162,7 @@ class Live:
             versions = Versions(connect(settings.tracking_uri, ours=False), model)
             aliases = versions.aliases()
             named = {alias: aliases[alias] for alias in self.target.aliases if alias in aliases}
+            named = {alias: n for alias, n in named.items() if (named.get(first), n) not in self._refused}
             fresh = {*named.values()} - {served.number for served in self._now.values()}
             found = {number: versions.numbered(number) for number in fresh}
         self.seen = time.time()
@@ -181,6 +186,7 @@ class Live:
         old = self._now
         if dict(old) == dict(new):
             return
+        new = self._admitted(new)
         self._lms.hold(_models({*old.values(), *new.values()}))
         with self._counting:
             self._retired += {*old.values()} - {*new.values()}
@@ -193,6 +199,16 @@ class Live:
         loaded = {alias: [served.number, served.model_id] for alias, served in new.items()}
         with contextlib.suppress(OSError):
             write_json(self._memory, loaded)
+
+    def _admitted(self, new: Mapping[str, Served]) -> Mapping[str, Served]:
+        """Those that may serve; the others are not loaded again beside this champion."""
+        admitted, first = self.target.admit(new), new[self.target.aliases[0]]
+        for alias, served in new.items():
+            if alias not in admitted:
+                self._refused.add((first.number, served.number))
+                if served is not first:
+                    served.program.lms.disconnect()
+        return admitted
 
     def _let_go(self) -> None:
         """Free what is used by retired versions without calls, and by nothing else."""

@@ -21,8 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cascade.dataset import Split
 from cascade.errors import CascadeError
-from cascade.journal import written
-from cascade.redaction import redacted
+from cascade.production import lines
 
 Event = Literal["judged", "promoted", "rolled_back", "adopted"]
 MOVES: tuple[Event, ...] = ("promoted", "rolled_back", "adopted")
@@ -200,26 +199,14 @@ class PromotionLog:
         Raises:
             JournalError: it cannot be written; nothing was promoted.
         """
-        line = redacted(json.dumps(entry.to_json(), ensure_ascii=False)) + "\n"
-        with written(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a+b") as file:
-                if file.tell() and self._torn(file):
-                    line = f"\n{line}"
-                file.write(line.encode("utf-8", "backslashreplace"))
-                file.flush()
-                os.fsync(file.fileno())
-
-    def _torn(self, file: Any) -> bool:
-        file.seek(-1, os.SEEK_END)
-        return bool(file.read(1) != b"\n")
+        lines.append(self.path, [entry.to_json()])
 
     def _read(self) -> Iterator[Entry]:
         try:
-            lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
+            texts = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
         except (OSError, UnicodeDecodeError) as error:
             raise CascadeError(f"{self.path} cannot be read ({error}). Put it back from a copy.") from None
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(texts, 1):
             try:
                 values = json.loads(line)
             except ValueError:

@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from cascade.report import cells, figures
 from cascade.report.comparing import SideBySide
 from cascade.report.cost_chart import cost_chart
+from cascade.report.course_chart import course_chart
 from cascade.report.document import comparison_document, run_document
 from cascade.report.reading import Run
 from cascade.report.stage_chart import stage_chart
@@ -45,6 +46,12 @@ def nights_page(nights: Sequence[Mapping[str, Any]]) -> str:
         nights: documents as `cascade.production.telling` makes them.
     """
     return _environment().get_template("nights.html").render(nights=nights, most=MOST)
+
+
+def ab_page(found: Any, course: Sequence[Any], *, began: str, stopped: str) -> str:
+    """An A/B test: what it has shown, and its course, a look with `outcomes`, `estimate`, `low` and `high` each."""
+    template = _environment().get_template("ab.html")
+    return template.render(found=found, chart=course_chart(course), began=began, stopped=stopped)
 
 
 @cache

@@ -1,6 +1,7 @@
 """Requests to a server's application on a loop of its own, without sockets."""
 
 import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import Callable
@@ -11,23 +12,23 @@ from typing import Any
 import httpx
 from by_hand_versions import Shop
 
-from cascade.production.live import Live
 from cascade.production.serving.app import application
+from cascade.production.serving.assembly import Plan, assembled
 from cascade.production.serving.edge import Log
-from cascade.production.serving.meters import Meters
-from cascade.production.serving.service import Limits, Service
+from cascade.production.serving.service import Service
 
 
 class Asking:
-    """An application and a client of it."""
+    """An application and a client of it; options are those of `Plan`."""
 
-    def __init__(self, shop: Shop, limits: Limits | None = None, token: str = "") -> None:
+    def __init__(self, shop: Shop, **options: Any) -> None:
         self.written = StringIO()
-        log = Log(self.written)
-        self.warned: list[str] = []
-        self.live = Live(shop.target("champion"), self.warned.append, lambda said: None, 0).start()
-        self.service = Service(self.live, limits or Limits(), Meters(), log)
-        self.app = application(self.service, name="qa", token=token)
+        self.plan = Plan(shop.target(), refresh=0, **options)
+        self._last = contextlib.ExitStack()
+        self.parts = self._last.enter_context(assembled(self.plan, Log(self.written)))
+        self.live = self.parts.live
+        self.service = Service(self.parts, self.plan.limits)
+        self.app = application(self.service, name="qa", token=self.plan.token)
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
@@ -43,8 +44,12 @@ class Asking:
         """Send a request and wait."""
         return self.begin(method, path, **options).result(60)
 
-    def predict(self, question: str = "hi", **options: Any) -> httpx.Response:
-        return self.ask("POST", "/predict", json={"question": question}, **options)
+    def predict(self, question: str = "hi", user: str = "", **options: Any) -> httpx.Response:
+        body = {"question": question, **({"user": user} if user else {})}
+        return self.ask("POST", "/predict", json=body, **options)
+
+    def feedback(self, request: str, **said: Any) -> httpx.Response:
+        return self.ask("POST", "/feedback", json={"request_id": request, **said})
 
     def metrics(self) -> dict[str, float]:
         lines = [line for line in self.ask("GET", "/metrics").text.splitlines() if not line.startswith("#")]
@@ -55,14 +60,22 @@ class Asking:
         self.service.log.drain.close(10)
         return [json.loads(line) for line in self.written.getvalue().splitlines()]
 
+    def close_parts(self) -> None:
+        """As when the server ends."""
+        self._last.close()
+
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.client.aclose(), self.loop).result(10)
+        async def end() -> None:
+            await self.client.aclose()
+            await self.loop.shutdown_default_executor()
+
+        asyncio.run_coroutine_threadsafe(end(), self.loop).result(10)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
         self.loop.close()
         self.service.crew.close()
+        self.close_parts()
         self.service.log.drain.close(5)
-        self.live.close()
 
 
 Asked = Callable[..., Asking]

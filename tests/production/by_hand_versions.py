@@ -44,14 +44,14 @@ class Shop:
     def target(self, *aliases: str, lms: Callable[[Settings], LMs] | None = None) -> Target:
         return Target("qa", self.settings, aliases or ("champion",), lms or self.lms)
 
-    def publish(self, *aliases: str, lms: Mapping[str, str] | None = None, weights: Any = None, **changes: Any) -> str:
+    def publish(self, *aliases: str, own: Mapping[str, str] | None = None, weights: Any = None, **changes: Any) -> str:
         """Make the next version, whose program shows as many demos as its number says."""
         self.made += 1
         id_ = f"2026112{self.made // 10}-{self.made:06}"
         journal = by_hand.unfinished(self.folder, "completed", id=id_, **changes)
         state = by_hand.state(f"Answer as {self.made}.")
         state["answer"]["demos"] *= self.made
-        by_hand.write_stage(journal, by_hand.stage_record(1, "instructions", lms=lms or {}), state)
+        by_hand.write_stage(journal, by_hand.stage_record(1, "instructions", lms=own or {}), state)
         MlflowTracker(self.uri, weights=weights).publish(journal)
         for alias in aliases:
             self.point(alias, str(self.made))

@@ -40,13 +40,9 @@ class Process:
 
 
 @contextlib.contextmanager
-def serving(shop: Shop, *options: str, latency: float = 0.0, token: str = "") -> Iterator[Process]:
-    """Start it, wait until it listens, and end it whatever happens."""
-    paths = [str(Path(cascade.__file__).parents[1]), str(HERE), str(HERE.parent)]
-    environ = {**os.environ, "PYTHONPATH": ":".join(paths), "MLFLOW_TRACKING_URI": shop.uri, "CASCADE_TOKEN": token}
-    command = [sys.executable, str(HERE / "serving_child.py"), str(shop.folder), str(latency), *options]
-    log = shop.folder / "serve.log"
-    with log.open("w") as written, subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=written, text=True) as child:  # fmt: skip
+def started(child: subprocess.Popen[str], log: Path) -> Iterator[Process]:
+    """Wait until it listens, and end it whatever happens."""
+    with child:
         try:
             lines = ""
             while not lines.endswith("}\n"):
@@ -56,3 +52,16 @@ def serving(shop: Shop, *options: str, latency: float = 0.0, token: str = "") ->
             yield Process(json.loads(lines)["url"], child, log)
         finally:
             child.kill()
+
+
+@contextlib.contextmanager
+def serving(shop: Shop, *options: str, latency: float = 0.0, token: str = "") -> Iterator[Process]:
+    """`cascade serve` on the shop's script."""
+    paths = [str(Path(cascade.__file__).parents[1]), str(HERE), str(HERE.parent)]
+    environ = {**os.environ, "PYTHONPATH": ":".join(paths), "MLFLOW_TRACKING_URI": shop.uri, "CASCADE_TOKEN": token}
+    command = [sys.executable, str(HERE / "serving_child.py"), str(shop.folder), str(latency), *options]
+    log = shop.folder / "serve.log"
+    with log.open("w") as written:
+        child = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=written, text=True)
+        with started(child, log) as process:
+            yield process

@@ -282,7 +282,7 @@ def test_versions_share_an_engine_and_free_what_is_no_longer_used(shop: Shop) ->
     names = []
     for text in ("one", "two", "three"):
         name, file = trained(shop, text)
-        shop.publish(lms={"answer": name}, weights=lambda model, file=file: file)
+        shop.publish(own={"answer": name}, weights=lambda model, file=file: file)
         names.append(name)
     for alias, number in (("champion", "1"), ("challenger", "2")):
         shop.point(alias, number)

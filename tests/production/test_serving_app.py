@@ -173,7 +173,7 @@ def test_a_model_that_fails(
     assert ("retry-after" in told.headers) == (status == 503)
     assert CANARY not in told.text and "Traceback" not in told.text and ".py" not in told.text
     assert server.metrics()['cascade_predictions_total{arm="champion",version="1",outcome="failed"}'] == 1
-    (line,) = (line for line in server.log() if line["path"] == "/predict")
+    (line,) = (line for line in server.log() if line.get("path") == "/predict")
     assert line["reason"] and line["request"] == told.json()["error"]["request_id"]
     assert CANARY not in server.written.getvalue()
 
@@ -223,7 +223,7 @@ def test_the_log_names_requests_and_holds_no_question(shop: Shop, asking: Asked)
     server = asking()
     told = server.predict("a question of mine")
     server.ask("GET", "/healthz")
-    (line,) = server.log()
+    (line,) = (line for line in server.log() if line["event"] == "request")
     assert line["request"] == told.json()["request_id"]
     assert (line["status"], line["version"], line["arm"], line["level"]) == (200, "1", "champion", "info")
     assert "of mine" not in server.written.getvalue()
@@ -296,7 +296,7 @@ def test_metrics_are_prometheus_text(shop: Shop, asking: Asked) -> None:
 def test_a_fault_of_ours_is_a_document_too(shop: Shop, asking: Asked) -> None:
     shop.publish("champion")
     server: Asking = asking()
-    server.service.choose = lambda key: 1 / 0  # type: ignore[assignment, method-assign, return-value]
+    server.parts.arms.place = lambda key, now: 1 / 0  # type: ignore[assignment, method-assign, return-value]
     told = server.predict()
     assert (told.status_code, told.json()["error"]["code"]) == (500, "internal")
     assert "ZeroDivision" not in told.text

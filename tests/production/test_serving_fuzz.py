@@ -1,6 +1,7 @@
 """The server against its own OpenAPI document, over a socket: whatever is sent, no 500, no stack trace, no secret."""
 
 import contextlib
+import json
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -141,7 +142,11 @@ def test_whatever_is_sent(typed: Shop, asking: Asked, mode: schemathesis.Generat
 
             fuzz()
     positive = mode is schemathesis.GenerationMode.POSITIVE
-    assert {path for path, _ in seen} == {"/predict", *(("/healthz", "/readyz", "/metrics") if positive else ())}
+    assert {path for path, _ in seen} == {
+        "/predict",
+        "/feedback",
+        *(("/healthz", "/readyz", "/metrics") if positive else ()),
+    }
     assert ({200, 502} if positive else {422}) <= {status for path, status in seen if path == "/predict"}
     assert CANARY not in server.written.getvalue()
 
@@ -161,6 +166,27 @@ def test_without_the_token(typed: Shop, asking: Asked) -> None:
 
             fuzz()
     assert typed.engine.requests == []
+
+
+def test_whatever_is_said_of_an_answer(typed: Shop, asking: Asked) -> None:
+    server, seen = asking(), set[int]()
+    body = {"text": "a", "tone": "dry", "order": {"lines": []}, "weights": []}
+    request = server.ask("POST", "/predict", json=body).json()["request_id"]
+    texts = st.text(max_size=5) | st.sampled_from(["label", "lines", "sure", "item", "count", "bill"])
+    values = st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | texts, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3))  # fmt: skip
+
+    @FUZZ
+    @given(said=st.fixed_dictionaries({}, optional={"value": st.floats(0, 1) | values, "outputs": st.dictionaries(texts, values, max_size=3) | values, "comment": values}))  # fmt: skip
+    def fuzz(said: Any) -> None:
+        text = json.dumps({"request_id": request, **said})
+        told = server.ask("POST", "/feedback", content=text.encode(), headers={"Content-Type": "application/json"})
+        server.parts.desk._times.clear()
+        assert told.status_code in (200, 422), told.text
+        seen.add(told.status_code)
+
+    fuzz()
+    assert seen == {200, 422}
+    assert all(one.value is None or 0 <= one.value <= 1 for one in server.parts.arms.books.said()[0])
 
 
 def test_bytes_that_are_no_request(typed: Shop, asking: Asked) -> None:

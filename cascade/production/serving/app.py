@@ -35,6 +35,7 @@ def application(service: Service, *, name: str, token: str = "") -> Edge:
     app = FastAPI(title=name, redoc_url=None, redirect_slashes=False)
     routes: dict[tuple[str, str], Answer] = {
         ("POST", "/predict"): _predict(service),
+        ("POST", "/feedback"): _feedback(service),
         ("GET", HEALTH): _healthz,
         ("GET", "/readyz"): _readyz(service),
         ("GET", "/metrics"): _metrics(service),
@@ -76,6 +77,14 @@ def _predict(service: Service) -> Answer:
         return Response(await service.answer(body, key, call), media_type="application/json")
 
     return predict
+
+
+def _feedback(service: Service) -> Answer:
+    async def feedback(request: Request, call: Call) -> Response:
+        body = await read(request, service.limits.body, service.limits.seconds)
+        return Response(await service.feedback(body, call), media_type="application/json")
+
+    return feedback
 
 
 async def read(request: Request, most: int, seconds: float) -> bytes:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from pydantic_core import to_jsonable_python
 
 from cascade.mlflow_store.programs import Program
+from cascade.production.live import Served
 from cascade.redaction import told
 
 USER = "user"
@@ -72,14 +73,24 @@ class Form:
             WrongRequest: the body is no JSON object, or does not fit.
         """
         try:
-            asked = self.request.model_validate_json(body)
+            asked = self.request.model_validate_json(body, strict=True)
         except ValidationError as error:
-            raise WrongRequest(_UNFIT, _details(error)) from None
+            raise WrongRequest(_UNFIT, details_of(error)) from None
         except Exception as error:  # of a type's own validator
             raise WrongRequest(_UNFIT, [{"field": "", "message": told(error)}]) from None
         values = {field.alias or name: getattr(asked, name) for name, field in _fields(asked)}
         user = values.get(USER, "")
         return {name: values[name] for name in self.inputs if name in values}, user if isinstance(user, str) else ""
+
+    def checked(self, name: str, value: Any) -> Any:
+        """A JSON value as the program would give it in this output field; raises `WrongRequest` where it cannot."""
+        known = self._types.get(name)
+        try:
+            return to_jsonable_python(known.validate_python(value), fallback=str) if known else value
+        except Exception as error:
+            said = details_of(error) if isinstance(error, ValidationError) else [{"field": "", "message": told(error)}]
+            details = [{**one, "field": f"outputs.{name}.{one['field']}".strip(".")} for one in said]
+            raise WrongRequest(_UNFIT, details) from None
 
     def write(self, prediction: Any) -> dict[str, Any]:
         """Output fields of a prediction as JSON values; raises `ValueError` where one is not of its type."""
@@ -92,6 +103,14 @@ class Form:
     def _types(self) -> dict[str, TypeAdapter[Any]]:
         fields: dict[str, Any] = dict(self.outputs.model_fields)
         return {field.alias: TypeAdapter(field.annotation) for field in fields.values()}
+
+
+def form_of(served: Served) -> Form:
+    """The form of a version, made once."""
+    if served.form is None:
+        served.form = Form.of(served.program)
+    form: Form = served.form
+    return form
 
 
 def _inputs(program: Program) -> dict[str, bool]:
@@ -125,13 +144,14 @@ def _model(name: str, types: Mapping[str, Any], optional: set[str], extra: Extra
     for number, (field, annotation) in enumerate(types.items()):
         shown = Field(alias=field, title=field)
         if field in optional:
-            shown = Field(None, alias=field, title=field, json_schema_extra=_without_default)
+            shown = Field(None, alias=field, title=field, json_schema_extra=without_default)
         fields[f"field_{number}"] = (annotation, shown)
     config = ConfigDict(extra=extra, protected_namespaces=(), allow_inf_nan=False)
     return create_model(name, __config__=config, **fields)
 
 
-def _without_default(schema: dict[str, Any]) -> None:
+def without_default(schema: dict[str, Any]) -> None:
+    """For the schema of a field that may be left out, and not be null."""
     del schema["default"]
 
 
@@ -140,7 +160,7 @@ def _fields(asked: BaseModel) -> list[tuple[str, Any]]:
     return [(name, field) for name, field in type(asked).model_fields.items() if name in asked.model_fields_set]
 
 
-def _details(error: ValidationError) -> list[dict[str, str]]:
-    """Where and why, without what was sent."""
+def details_of(error: ValidationError) -> list[dict[str, str]]:
+    """Where a value does not fit and why, without the value."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return [{"field": ".".join(map(str, one["loc"])), "message": one["msg"][:200]} for one in found[:10]]

@@ -5,6 +5,7 @@ Invariant: it is made from the form of the program that serves now.
 
 from typing import Any
 
+from cascade.production.serving.feedback import Feedback
 from cascade.production.serving.forms import Form
 
 _ERROR = {
@@ -32,6 +33,7 @@ _ERROR = {
 }
 _REASONS = {
     "401": "No token, or a wrong one.", "404": "Not found.", "408": "The body took too long to come.",
+    "409": "Enough was said of this answer.",
     "413": "The body is too large.", "415": "The body is no JSON.", "422": "The request does not fit.",
     "502": "The program failed.", "503": "Busy, not ready, or the model does not answer; try again.",
     "504": "The answer took too long.",
@@ -64,26 +66,39 @@ def document(title: str, version: str, form: Form, *, guarded: bool) -> dict[str
             "arm": {"type": "string", "enum": ["champion", "challenger"]},
         },
     }
+    said = _taken(Feedback, schemas)
+    schemas["Recorded"] = {
+        "type": "object",
+        "required": ["recorded", "request_id"],
+        "properties": {"recorded": {"const": True}, "request_id": {"type": "string"}},
+    }
     guard: dict[str, Any] = {"components": {"schemas": schemas}}
     if guarded:
         guard["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version},
-        "paths": _paths(inputs, guarded=guarded),
+        "paths": _paths(inputs, said, guarded=guarded),
         **guard,
     }
 
 
-def _paths(inputs: dict[str, Any], *, guarded: bool) -> dict[str, Any]:
+def _paths(inputs: dict[str, Any], said: dict[str, Any], *, guarded: bool) -> dict[str, Any]:
     told = ("401",) if guarded else ()
     guard: list[dict[str, list[str]]] = [{"token": []}] if guarded else []
     asked = ("408", "413", "415", "422", "502", "503", "504", *told)
     predict = _operation("Ask the program", _json(_ref("Answer")), asked, body=inputs, parameters=[_KEY])
+    feedback = _operation(
+        "Say what an answer was worth, or what would have been right",
+        _json(_ref("Recorded")),
+        ("404", "408", "409", "413", "415", "422", "503", *told),
+        body=said,
+    )
     ready = _operation("Whether it can answer, and which version serves", _json({"type": "object"}), ("503", *told))
     text = {"text/plain": {"schema": {"type": "string"}}}
     operations: dict[str, dict[str, Any]] = {
         "/predict": {"post": predict},
+        "/feedback": {"post": feedback},
         "/healthz": {"get": _operation("Whether the process lives", _json({"type": "object"}), ())},
         "/readyz": {"get": ready},
         "/metrics": {"get": _operation("Counts and durations for Prometheus", text, told)},

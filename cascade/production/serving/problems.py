@@ -12,8 +12,8 @@ from fastapi.responses import JSONResponse
 
 CODES = {
     400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 408: "body_timeout",
-    413: "too_large", 415: "not_json", 422: "unfit", 500: "internal", 502: "program_failed", 503: "unavailable",
-    504: "timeout",
+    409: "enough", 413: "too_large", 415: "not_json", 422: "unfit", 500: "internal", 502: "program_failed",
+    503: "unavailable", 504: "timeout",
 }  # fmt: skip
 
 

@@ -12,7 +12,6 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,38 +19,16 @@ import dspy
 import uvicorn
 
 from cascade.errors import CascadeError, SettingsError
-from cascade.production.live import REFRESH, Live, Target
 from cascade.production.serving.app import application
+from cascade.production.serving.assembly import Plan, assembled
 from cascade.production.serving.edge import Log, Records
-from cascade.production.serving.meters import Meters
-from cascade.production.serving.service import Limits, Service, form_of
+from cascade.production.serving.service import Service
 from cascade.redaction import hide
 
 SHORTEST_TOKEN = 16
 CONNECTIONS = 2_000
 """At once, most of which are idle."""
-
-
 BACKLOG = 2_048
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be served, and how.
-
-    Args:
-        target: whose program.
-        port: 0 takes a free one.
-        token: see `Edge`.
-        refresh: seconds between two looks at the aliases.
-    """
-
-    target: Target
-    host: str = "127.0.0.1"
-    port: int = 8000
-    token: str = ""
-    limits: Limits = field(default_factory=Limits)
-    refresh: float = REFRESH
 
 
 def token_from(value: str | None, file: Path | None) -> str:
@@ -76,8 +53,8 @@ def token_from(value: str | None, file: Path | None) -> str:
     return token
 
 
-def serve(plan: Plan, announce: Callable[[str, str], None], warn: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or Ctrl-C.
+def serve(plan: Plan, announce: Callable[[str, str], None], warn: Callable[[str], None]) -> int:
+    """Serve until SIGTERM or Ctrl-C; returns how many program calls still run, whose answers nobody waits for.
 
     Args:
         announce: told address and version once requests are answered.
@@ -88,27 +65,17 @@ def serve(plan: Plan, announce: Callable[[str, str], None], warn: Callable[[str]
     """
     # No answer is kept: memory would grow, and a model that draws would draw once.
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
+    if plan.host not in ("127.0.0.1", "::1", "localhost") and not plan.token:
+        warn(f"whoever reaches {plan.host} can ask the program: no token is set (CASCADE_TOKEN).")
     log = Log()
-    with _listening(plan) as listener:
-        live = Live(
-            plan.target,
-            lambda sentence: log.tell("warning", "versions", message=sentence),
-            lambda sentence: log.tell("info", "versions", message=sentence),
-            plan.refresh,
-        ).start()
-        for served in live.now.values():
-            form_of(served)
-        service = Service(live, plan.limits, Meters(), log)
-        if plan.host not in ("127.0.0.1", "::1", "localhost") and not plan.token:
-            warn(f"whoever reaches {plan.host} can ask the program: no token is set (CASCADE_TOKEN).")
-        try:
-            asyncio.run(_serve(plan, service, listener, announce))
-        finally:
-            live.close()
-            log.drain.close(5.0)
+    try:
+        with _listening(plan) as listener, assembled(plan, log) as parts:
+            return asyncio.run(_serve(plan, Service(parts, plan.limits), listener, announce))
+    finally:
+        log.drain.close(5.0)
 
 
-async def _serve(plan: Plan, service: Service, listener: socket.socket, announce: Callable[[str, str], None]) -> None:
+async def _serve(plan: Plan, service: Service, listener: socket.socket, announce: Callable[[str, str], None]) -> int:
     app = application(service, name=plan.target.experiment, token=plan.token)
     config = uvicorn.Config(
         app,
@@ -132,10 +99,12 @@ async def _serve(plan: Plan, service: Service, listener: socket.socket, announce
     announce(f"http://{shown}:{port}", service.live.now[plan.target.aliases[0]].number)
     with _logged(service.log):
         await server.serve([listener])
-    if inside := service.crew.busy:
+    inside = service.crew.busy
+    if inside:
         cut = f"{inside} program calls were cut off after {plan.limits.grace:g} s."
         service.log.tell("warning", "ended", message=cut)
     service.crew.close()
+    return inside
 
 
 @contextlib.contextmanager

@@ -1,13 +1,14 @@
 """One request from its body to its answer.
 
-Invariant: a request that was let in is answered by one version, with one of the outputs that version's form has, or
-with a `Problem`; the version is held until its program has ended, not only until its answer was waited for.
+Invariant: a request that was let in is answered by one version, with outputs of that version's types, or with a
+`Problem`; the version is held until its program has ended, not only until its answer was waited for.
 """
 
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,15 +16,17 @@ from typing import Any
 import orjson
 
 from cascade.mlflow_store.registry import CHAMPION
+from cascade.mlflow_store.served_traces import Answered
 from cascade.production.live import Live, Served
+from cascade.production.serving.arms import Arms, Place
 from cascade.production.serving.crew import Crew
 from cascade.production.serving.edge import Call, Log
-from cascade.production.serving.forms import Form, WrongRequest
+from cascade.production.serving.feedback import Desk
+from cascade.production.serving.forms import Form, WrongRequest, form_of
+from cascade.production.serving.keeping import Keeping, fields_of
 from cascade.production.serving.meters import Meters
 from cascade.production.serving.problems import Problem, busy, failed
 from cascade.redaction import told
-
-Choose = Callable[[Mapping[str, Served]], str]
 
 
 @dataclass(frozen=True)
@@ -43,25 +46,31 @@ class Limits:
     grace: float = 30.0
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What a service is put together from."""
+
+    live: Live
+    arms: Arms
+    keeping: Keeping
+    desk: Desk
+    meters: Meters
+    log: Log
+
+
 class Unfit(Exception):
     """A program returned what its signature does not say."""
 
 
 class Service:
-    """What answers: the programs, the threads that run them, and the numbers of it.
+    """What answers: the programs, the threads that run them, and the numbers of it."""
 
-    Args:
-        live: programs by alias.
-    """
-
-    def __init__(self, live: Live, limits: Limits, meters: Meters, log: Log) -> None:
-        self.live, self.limits, self.meters, self.log = live, limits, meters, log
+    def __init__(self, parts: Parts, limits: Limits) -> None:
+        self.parts, self.limits = parts, limits
+        self.live, self.meters, self.log = parts.live, parts.meters, parts.log
         self.crew = Crew(limits.concurrency)
         self.ending = False
-        meters.watch("cascade_calls_inside", lambda: [({}, self.crew.busy)])
-        meters.watch("cascade_store_seen_seconds", lambda: [({}, self.live.seen)])
-        meters.watch("cascade_dropped_total", lambda: [({"queue": "log"}, self.log.drain.dropped)])
-        meters.watch("cascade_loaded_info", self._loaded)
+        _watched(self)
 
     @property
     def form(self) -> Form:
@@ -77,38 +86,55 @@ class Service:
     async def answer(self, body: bytes, key: str, call: Call) -> bytes:
         """The JSON document that answers a request.
 
+        Args:
+            key: whose it is; "" takes the request's user, else its id.
+
         Raises:
             Problem: it does not fit, there is no place, or the program failed or took too long.
         """
-        form = self.form
+        at, form = time.time(), self.form
         inputs, user = _read(form, body)
-        served, arm, back = self._take(key or user or call.id)
-        try:
+        place, served, back = self._take(key or user or call.id)
+        with back:
             if form_of(served) is not form:
                 inputs, _ = _read(form_of(served), body)
             self.admit()  # others may have come while the body was read
             future = self.crew.run(partial(_run, served, inputs, back.pop_all()))
-        finally:
-            back.close()
-        call.facts |= {"arm": arm, "version": served.number}
-        outputs = await self._wait(future, call, arm, served.number)
-        found = {"outputs": outputs, "request_id": call.id, "version": served.number, "arm": arm}
+        call.facts |= {"arm": place.arm, "version": served.number}
+        outputs, error = dict[str, Any](), "it was cut off"
         try:
-            return orjson.dumps(found)
-        except orjson.JSONEncodeError:  # half a character, which only JSON's escapes can hold
-            return json.dumps(found).encode()
+            outputs, error = await self._wait(future, place.arm, served.number), ""
+        except Problem as problem:
+            error = problem.reason or problem.message
+            raise
+        finally:
+            sent = fields_of(body, form.inputs)
+            seconds = time.time() - at
+            found = (place.arm, served.number, served.model_id, sent, outputs, error)
+            self.parts.keeping.keep(Answered(call.id, at, seconds, *found), place)
+        return _document({"outputs": outputs, "request_id": call.id, "version": served.number, "arm": place.arm})
 
-    def _take(self, key: str) -> tuple[Served, str, contextlib.ExitStack]:
+    async def feedback(self, body: bytes, call: Call) -> bytes:
+        """The JSON document that says what was recorded; raises `Problem` where nothing was."""
+        said = await self.parts.desk.take(body, self.form)
+        self.meters.add("cascade_feedback_total", arm=said.arm)
+        call.facts |= {"arm": said.arm, "version": said.version, "about": said.request}
+        return _document({"recorded": True, "request_id": said.request})
+
+    def _take(self, key: str) -> tuple[Place, Served, contextlib.ExitStack]:
+        """Where a key belongs, and the version that answers there, which is held until the stack is closed."""
+        found = [Place(CHAMPION)]
+
+        def choose(now: Mapping[str, Served]) -> str:
+            found[0] = self.parts.arms.place(key, now)
+            return found[0].arm
+
         back = contextlib.ExitStack()
-        arm, served = back.enter_context(self.live.taken(self.choose(key)))
-        return served, arm, back
+        _, served = back.enter_context(self.live.taken(choose))
+        return found[0], served, back
 
-    def choose(self, key: str) -> Choose:  # noqa: ARG002
-        """Who answers whom."""
-        return lambda _now: CHAMPION
-
-    async def _wait(self, future: "asyncio.Future[Any]", call: Call, arm: str, version: str) -> dict[str, Any]:
-        outcome, began = "failed", asyncio.get_running_loop().time()
+    async def _wait(self, future: "asyncio.Future[Any]", arm: str, version: str) -> dict[str, Any]:
+        outcome, began = "failed", time.perf_counter()
         try:
             async with asyncio.timeout(self.limits.seconds):
                 outputs: dict[str, Any] = await future
@@ -116,27 +142,37 @@ class Service:
             outcome = "timeout"
             raise Problem(504, f"No answer within {self.limits.seconds:g} s.") from None
         except Unfit as error:
-            call.facts["reason"] = str(error)
-            raise Problem(502, "The program's answer is not what its signature says.") from None
+            raise Problem(502, "The program's answer is not what its signature says.", reason=str(error)) from None
         except Exception as error:
             raise failed(error, told(error)) from None
         else:
             outcome = "answered"
-            self.meters.took("cascade_prediction_seconds", asyncio.get_running_loop().time() - began, arm=arm)
+            self.meters.took("cascade_prediction_seconds", time.perf_counter() - began, arm=arm)
             return outputs
         finally:
             self.meters.add("cascade_predictions_total", arm=arm, version=version, outcome=outcome)
 
-    def _loaded(self) -> list[tuple[dict[str, str], float]]:
-        return [({"arm": alias, "version": served.number}, 1) for alias, served in self.live.now.items()]
 
-
-def form_of(served: Served) -> Form:
-    """The form of a version, made once."""
-    if served.form is None:
-        served.form = Form.of(served.program)
-    form: Form = served.form
-    return form
+def _watched(service: Service) -> None:
+    """Let the metrics show what is kept elsewhere."""
+    parts, meters = service.parts, service.meters
+    meters.watch("cascade_calls_inside", lambda: [({}, service.crew.busy)])
+    meters.watch("cascade_store_seen_seconds", lambda: [({}, parts.live.seen)])
+    meters.watch(
+        "cascade_dropped_total",
+        lambda: [
+            ({"queue": "log"}, parts.log.drain.dropped),
+            ({"queue": "requests"}, parts.keeping.recent.drain.dropped),
+            ({"queue": "traces"}, parts.keeping.mirror.dropped + parts.keeping.mirror.drain.dropped),
+        ],
+    )
+    meters.watch(
+        "cascade_loaded_info", lambda: [({"arm": arm, "version": one.number}, 1) for arm, one in parts.live.now.items()]
+    )
+    meters.watch(
+        "cascade_arm_stopped",
+        lambda: [({"version": test.challenger}, bool(test.stopped))] if (test := parts.arms.test) else [],
+    )
 
 
 def _read(form: Form, body: bytes) -> tuple[dict[str, Any], str]:
@@ -154,3 +190,10 @@ def _run(served: Served, inputs: Mapping[str, Any], back: contextlib.ExitStack) 
             return form_of(served).write(prediction)
         except Exception as error:
             raise Unfit(told(error)) from None
+
+
+def _document(found: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(found)
+    except orjson.JSONEncodeError:  # half a character, which only JSON's escapes can hold
+        return json.dumps(found).encode()
