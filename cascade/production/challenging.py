@@ -77,8 +77,8 @@ def _champion(watch: Watch, prepared: Prepared) -> tuple[Candidate | None, Spent
     watch.warn(about_score(prepared, entries, version.number, test))
     watch.note(champion_scores={"dev": dev.mean, "test": test.mean}, spent_beside=scorer.spent.to_json())
     scores = dict(zip(data.dev.ids, dev.scores, strict=True))
-    serving = dev.per_example.to_json()
-    return Candidate("the champion", snapshot(program.module).digest, scores, serving), scorer.spent
+    taken = snapshot(program.module)
+    return Candidate("the champion", taken.digest, scores, dev.serving(), taken.lms), scorer.spent
 
 
 def _runs(watch: Watch, spent: Spent) -> dict[str, Run]:
@@ -98,6 +98,6 @@ def _runs(watch: Watch, spent: Spent) -> dict[str, Run]:
             runs[name] = run
         searches.append(one)
         watch.note(searches=tuple(searches))
-        if one.unfinished:
-            watch.warn(f"The search {name} {'might have gone further' if run else 'found nothing'}: {one.unfinished}.")
+        if one.warning:
+            watch.place.progress.warn(one.warning)
     return runs

@@ -5,13 +5,16 @@ cascade, and never by test; where the champion wins, nobody looks at test.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from cascade.comparison import Verdict, compare, corrected
+from cascade.comparison import Comparison, compare, corrected
 from cascade.decision import Kept, decide
 from cascade.evidence import Evidence, Standing
 from cascade.experiment import Budget, Plateau
-from cascade.spending import Serving, Spent, Unit
+from cascade.spending import Serving, Spent
+
+Groups = Mapping[str, str] | None
+"""Group by example, where examples depend on each other."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,9 @@ class Candidate:
         name: such as `from scratch`.
         program: hash of what it does.
         scores: on dev, by example.
-        serving: what answering one example takes: tokens, and dollars where they are known.
+        serving: what answering one example takes: tokens, and dollars and weights where they are known.
+        lms: model string by predictor that has one of its own.
+        margin: how much lower it may score, where it aimed at costing less; else None.
         run: that found it, or "".
         barred: why it must not go to the gate, or "".
     """
@@ -31,6 +36,8 @@ class Candidate:
     program: str
     scores: Mapping[str, float]
     serving: Mapping[str, float]
+    lms: Mapping[str, str] = field(default_factory=dict)
+    margin: float | None = None
     run: str = ""
     barred: str = ""
 
@@ -41,7 +48,7 @@ class Candidate:
 
 
 def choose(
-    incumbent: Candidate, found: Sequence[Candidate], plateau: Plateau, groups: Mapping[str, str] | None = None
+    incumbent: Candidate, found: Sequence[Candidate], plateau: Plateau, groups: Groups = None
 ) -> tuple[Candidate | None, str]:
     """The program that goes to the gate, or None where the incumbent stays, and why, in a sentence.
 
@@ -59,7 +66,7 @@ def choose(
         elif one.barred:
             said.append(f"{one.name}: {one.barred}")
         else:
-            kept, words = _kept(one, best, incumbent, plateau, len(found), groups)
+            kept, words = _kept(one, best, incumbent, plateau, corrected(plateau.confidence, len(found)), groups)
             best = one if kept else best
             said.append(f"{one.name}: {words}")
     detail = f" ({'; '.join(said)})" if said else ""
@@ -69,40 +76,48 @@ def choose(
 
 
 def _kept(
-    one: Candidate,
-    best: Candidate,
-    incumbent: Candidate,
-    plateau: Plateau,
-    count: int,
-    groups: Mapping[str, str] | None,
+    one: Candidate, best: Candidate, anchor: Candidate, plateau: Plateau, confidence: float, groups: Groups
 ) -> tuple[bool, str]:
-    ids = list(one.scores)
-    told = compare(
-        list(one.scores.values()),
-        [incumbent.scores[id_] for id_ in ids],
-        groups=[groups[id_] for id_ in ids] if groups else None,
-        confidence=corrected(plateau.confidence, count),
-        margin=plateau.equivalence_margin,
-    )
-    costs = _costs(one.serving, best.serving)
+    told, costs = _compared(one, anchor, plateau, confidence, groups), _costs(one, best)
     evidence = Evidence(one.name, "prompt", against_anchor=told, dev_score=one.mean, serving=costs)
-    decision, _ = decide(evidence, Standing(best.mean), plateau, ahead=())
-    kept = decision.kept is Kept.NEW
-    cheaper = ", cheaper to serve" if kept and told.verdict is not Verdict.BETTER and costs.cheaper else ""
+    kept = _keeps(evidence, best, plateau)
+    if not kept and one.margin is not None:
+        against = _compared(one, best, plateau, confidence, groups)
+        evidence = replace(evidence, aim="cheaper", margin=one.margin, against_incumbent=against)
+        kept = _keeps(evidence, best, plateau)
+    cheaper = f", {costs}" if kept and costs and costs.cheaper else ""
     return kept, (
         f"dev {one.mean:.1%} against {best.mean:.1%} of {best.name}, {told.verdict}{cheaper}, "
         f"{'kept' if kept else 'not kept'}"
     )
 
 
-def _costs(one: Mapping[str, float], other: Mapping[str, float]) -> Serving:
-    """In a unit that both are known in and that is not zero for both; see `cascade.costs.serving`."""
-    units: tuple[tuple[Unit, str], ...] = (("dollars", "cost_usd"), ("weights_gb", "weights_gb"))
-    for unit, key in units:
-        if key in one and key in other and (one[key] or other[key]):
-            return Serving(one[key], other[key], unit)
-    first, second = (float(side.get("input_tokens", 0) + side.get("output_tokens", 0)) for side in (one, other))
-    return Serving(first, second, "tokens")
+def _keeps(evidence: Evidence, best: Candidate, plateau: Plateau) -> bool:
+    return decide(evidence, Standing(best.mean), plateau, ahead=())[0].kept is Kept.NEW
+
+
+def _compared(one: Candidate, other: Candidate, plateau: Plateau, confidence: float, groups: Groups) -> Comparison:
+    ids = list(one.scores)
+    return compare(
+        list(one.scores.values()),
+        [other.scores[id_] for id_ in ids],
+        groups=[groups[id_] for id_ in ids] if groups else None,
+        confidence=confidence,
+        margin=plateau.equivalence_margin,
+    )
+
+
+def _costs(one: Candidate, other: Candidate) -> Serving | None:
+    """In one unit, or None; the rule of `cascade.costs.serving` on plain values."""
+    sides = (one.serving, other.serving)
+    for name, unit in (("cost_usd", "dollars"), ("weights_gb", "weights_gb")):
+        known = [side[name] for side in sides if name in side]
+        if len(known) == 2 and any(known):
+            return Serving(known[0], known[1], unit)  # type: ignore[arg-type]
+    if dict(one.lms) != dict(other.lms):
+        return None
+    tokens = [float(side.get("input_tokens", 0) + side.get("output_tokens", 0)) for side in sides]
+    return Serving(tokens[0], tokens[1], "tokens")
 
 
 def left(budget: Budget, spent: Spent) -> Budget | None:
@@ -122,10 +137,11 @@ def left(budget: Budget, spent: Spent) -> Budget | None:
 
 
 def half(budget: Budget) -> Budget:
-    """Half of each cap, a whole number where it counts something.
+    """Half of each cap, rounded up where it counts something.
 
     >>> half(Budget(lm_calls=5, minutes=1.5)).describe()
     {'lm_calls': '3', 'minutes': '0.75'}
     """
     caps = {name: cap for name, cap in vars(budget).items() if cap is not None}
-    return replace(budget, **{name: -(-cap // 2) if isinstance(cap, int) else cap / 2 for name, cap in caps.items()})
+    whole = ("lm_calls", "tokens")
+    return replace(budget, **{name: -(-cap // 2) if name in whole else cap / 2 for name, cap in caps.items()})

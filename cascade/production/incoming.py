@@ -12,9 +12,10 @@ So whoever dies anywhere, the next one finishes what was begun.
 
 import json
 import re
+import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from cascade.errors import DatasetError
 from cascade.production.files import digest, free, moved, replaced, waiting_for
 from cascade.production.vetting import Arrival, Vetted, vet
 from cascade.rows import Row, read_rows, shown
+from cascade.settings import Settings
 
 _SETTLED = 5.0
 """Seconds after which a file that was written is taken for whole; before, its size is looked at twice."""
@@ -37,43 +39,67 @@ class Taken:
         refused: place and reason of those that were set aside.
         alike: accepted rows of train that nearly equal another of train.
         notes: what a person should know, such as why nothing was taken.
+        plans: by which they joined.
     """
 
     accepted: Mapping[str, int] = field(default_factory=dict)
     refused: tuple[str, ...] = ()
     alike: int = 0
     notes: tuple[str, ...] = ()
+    plans: tuple[str, ...] = ()
+
+    def __add__(self, other: "Taken") -> "Taken":
+        """Both together; a plan that is in both counts once."""
+        notes = tuple(dict.fromkeys((*self.notes, *other.notes)))
+        if set(other.plans) <= set(self.plans):
+            return replace(self, notes=notes)
+        counts = {name: self.accepted.get(name, 0) + other.accepted.get(name, 0) for name in SPLITS}
+        return Taken(
+            {name: count for name, count in counts.items() if count},
+            (*self.refused, *other.refused),
+            self.alike + other.alike,
+            notes,
+            (*self.plans, *other.plans),
+        )
 
 
-def take_up(dataset: Dataset, answers: Sequence[str], project: Path, home: Path, *, accept_data: bool = False) -> Taken:
-    """Let the rows that wait join their splits, as far as they are fit.
+def _nobody(_taken: Taken) -> None:
+    """Nobody keeps it."""
+
+
+def take_up(
+    dataset: Dataset,
+    answers: Sequence[str],
+    settings: Settings,
+    *,
+    accept_data: bool = False,
+    note: Callable[[Taken], None] = _nobody,
+) -> Taken:
+    """Let the rows that wait join their splits, as far as they are fit; also those that somebody died over.
 
     Args:
         answers: fields that hold what is expected.
-        home: where locks are.
         accept_data: also where `dataset.toml` pins a fingerprint, which is written anew.
+        note: keeps what came of it, before it is forgotten here; may be told the same plan twice.
 
     Raises:
         DatasetError: the dataset itself cannot be loaded; nothing was taken.
         JournalError: a file cannot be written; the next one goes on.
     """
-    desk = _Desk(project / "datasets" / dataset.name, project)
+    desk = _Desk(settings.project / "datasets" / dataset.name, settings.project)
     if not desk.folder.is_dir():
         return Taken()
-    with waiting_for(home / "locks" / f"data-{dataset.name}.lock"):
-        desk.finish()
-        notes = desk.strangers()
+    with waiting_for(settings.home / "locks" / f"data-{dataset.name}.lock"):
+        before = desk.finish(note) + Taken(notes=desk.strangers())
         if not desk.waiting():
-            return Taken(notes=notes)
-        data = load(dataset, project)
+            return before
+        data = load(dataset, settings.project)
         if why := _impossible(dataset, data, accept_data=accept_data):
-            return Taken(notes=(*notes, f"New rows wait in {shown(desk.folder, project)}: {why}"))
+            return before + Taken(notes=(f"New rows wait in {shown(desk.folder, settings.project)}: {why}",))
         arrivals, cut = desk.arrivals(data)
         vetted = vet(data, dataset.group or data.info.get("group"), answers, arrivals)
-        taken = _told(vetted, (*notes, *cut))
-        desk.write_plan(data, vetted, taken)
-        desk.finish()
-        return taken
+        desk.write_plan(data, vetted)
+        return before + desk.finish(note) + Taken(notes=cut)
 
 
 def _impossible(dataset: Dataset, data: Data, *, accept_data: bool) -> str:
@@ -91,13 +117,12 @@ def _impossible(dataset: Dataset, data: Data, *, accept_data: bool) -> str:
     return ""
 
 
-def _told(vetted: Vetted, notes: tuple[str, ...]) -> Taken:
-    return Taken(
-        {name: len(vetted.accepted[name]) for name in SPLITS if name in vetted.accepted},
-        tuple(f"{one.file}, line {one.line}: {reason}" for one, reason in vetted.refused),
-        vetted.alike,
-        notes,
-    )
+def _told(vetted: Vetted) -> dict[str, Any]:
+    return {
+        "accepted": {name: len(vetted.accepted[name]) for name in SPLITS if name in vetted.accepted},
+        "refused": [f"{one.file}, line {one.line}: {reason}" for one, reason in vetted.refused],
+        "alike": vetted.alike,
+    }
 
 
 class _Desk:
@@ -150,7 +175,7 @@ class _Desk:
         moved(path, mine)
         return mine
 
-    def write_plan(self, data: Data, vetted: Vetted, taken: Taken) -> None:
+    def write_plan(self, data: Data, vetted: Vetted) -> None:
         """Say what will be, before anything is."""
         splits = {}
         for name, rows in vetted.accepted.items():
@@ -169,7 +194,8 @@ class _Desk:
                 target = free(self.folder / "done" / path.name, set(moves.values()))
                 moves[str(path.relative_to(self.folder))] = target.name
         plan = {
-            "taken": asdict(taken),
+            "id": secrets.token_hex(6),
+            "taken": _told(vetted),
             "splits": splits,
             "toml": self._toml(data, vetted.accepted),
             "refused": {free(self.folder / "refused" / name).name: "".join(lines) for name, lines in refused.items()},
@@ -177,13 +203,13 @@ class _Desk:
         }
         replaced(self.plan, json.dumps(plan, ensure_ascii=False).encode("utf-8", "backslashreplace"))
 
-    def finish(self) -> None:
+    def finish(self, note: Callable[[Taken], None]) -> Taken:
         """Do what a plan says, however much of it was done; a plan that the dataset has left behind is dropped."""
         if not self.plan.exists():
-            return
+            return Taken()
         plan = json.loads(self.plan.read_text("utf-8"))
         changes: dict[str, Any] = {**plan["splits"], **({"dataset.toml": plan["toml"]} if plan["toml"] else {})}
-        now = {name: digest((self.dataset / name).read_bytes()) for name in changes}
+        now, taken = {name: digest((self.dataset / name).read_bytes()) for name in changes}, Taken()
         if all(now[name] in (change["before"], change["after"]) for name, change in changes.items()):
             for name, change in changes.items():
                 if now[name] == change["before"]:
@@ -194,7 +220,11 @@ class _Desk:
             for name, target in plan["moves"].items():
                 if (self.folder / name).exists():
                     moved(self.folder / name, self.folder / "done" / target)
+            said = plan["taken"]
+            taken = Taken(said["accepted"], tuple(said["refused"]), said["alike"], plans=(plan["id"],))
+            note(taken)
         self.plan.unlink()
+        return taken
 
     def _toml(self, data: Data, accepted: Mapping[str, tuple[Row, ...]]) -> dict[str, str] | None:
         """`dataset.toml` with the fingerprint that the dataset will have, where it pins one."""

@@ -124,10 +124,13 @@ def _grown(watch: Watch, prepared: Prepared) -> Prepared:
         rows = {"before": known["after"] if known else _hashes(prepared)}
         kept.write(ROWS, rows)
     answers = expected(prepared).compared
-    taken = take_up(experiment.dataset, answers, settings.project, settings.home, accept_data=watch.asked.accept_data)
+    taken = take_up(
+        experiment.dataset, answers, settings, accept_data=watch.asked.accept_data,
+        note=lambda taken: watch.note(taken=watch.night.taken + taken),
+    )  # fmt: skip
+    watch.note(taken=watch.night.taken + taken)
     prepared = watch.place.prepared() if taken.accepted else prepared
     kept.write(ROWS, {**rows, "after": _hashes(prepared)})
-    watch.note(taken=taken)
     drift = about_inputs(prepared, {split: set(hashes) for split, hashes in rows["before"].items()}, answers)
     for sentence in (*taken.notes, drift):
         watch.warn(sentence)

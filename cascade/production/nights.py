@@ -51,6 +51,12 @@ class Search:
     spent: Mapping[str, Any] = field(default_factory=dict)
     unfinished: str = ""
 
+    @property
+    def warning(self) -> str:
+        """The same, in a sentence."""
+        how = "might have gone further" if self.run else "found nothing"
+        return f"The search {self.start} {how}: {self.unfinished}." if self.unfinished else ""
+
 
 @dataclass(frozen=True)
 class Ruled:
@@ -82,7 +88,7 @@ class Night:
         taken: what came of new rows.
         champion: version that served when the night began; "" is none.
         champion_scores: its mean on dev and on test as they are; empty where it was not scored.
-        warnings: what a person should look at.
+        noted: what a person should look at, searches apart.
         searches: in order.
         proposed: version that was the challenger when the night began, or "".
         choice: which program went to the gate, or why none did.
@@ -103,7 +109,7 @@ class Night:
     champion: str = ""
     proposed: str = ""
     champion_scores: Mapping[str, float] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
+    noted: tuple[str, ...] = ()
     searches: tuple[Search, ...] = ()
     choice: str = ""
     ruled: Ruled | None = None
@@ -115,6 +121,11 @@ class Night:
     def over(self) -> bool:
         """Whether nothing of it is left to do."""
         return self.state in OVER
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should look at."""
+        return (*self.noted, *(search.warning for search in self.searches if search.warning))
 
     @property
     def unfinished(self) -> str:

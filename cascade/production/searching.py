@@ -84,6 +84,7 @@ def search(
     try:
         prepared = place.prepared(start, budget)
         journal = _found(prepared, began, again)
+        earlier = journal is not None and journal.run.started < began
         if journal is None:
             store = tracker(place.settings, prepared.lms)
             done = execute(prepared, tracker=store, progress=place.progress, kind=KIND)
@@ -93,7 +94,7 @@ def search(
         raise
     except CascadeError as error:
         return replace(told, status="failed", unfinished=f"it failed ({' '.join(str(error).split())})"), None
-    return _told(told, run, began), run
+    return _told(told, run, earlier), run
 
 
 def _found(prepared: Prepared, began: float, again: bool) -> Journal | None:
@@ -106,9 +107,8 @@ def _found(prepared: Prepared, began: float, again: bool) -> Journal | None:
     return None
 
 
-def _told(told: Search, run: Run, began: float) -> Search:
+def _told(told: Search, run: Run, earlier: bool) -> Search:
     record, best = run.record, run.best
-    earlier = record.started < began
     return replace(
         told,
         run=run.id,
@@ -145,4 +145,6 @@ def baseline(run: Run) -> Candidate:
 def _as_candidate(run: Run, folder: str, name: str, barred: str) -> Candidate:
     stage = next(stage for stage in run.stages if stage.folder == folder)
     scores = {example.id: example.score for example in run.examples[folder]}
-    return Candidate(name, run.programs[folder], scores, stage.serving, run.id, barred)
+    decided = run.decisions[folder]
+    margin = decided.margin if decided.aim == "cheaper" else None
+    return Candidate(name, run.programs[folder], scores, stage.serving, stage.lms, margin, run.id, barred)

@@ -17,6 +17,7 @@ def document(night: Night) -> dict[str, Any]:
     return {
         **asdict(night),
         "spent": night.spent.to_json(),
+        "warnings": list(night.warnings),
         "summary": [headline(night), *details(night)],
     }
 

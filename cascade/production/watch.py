@@ -53,9 +53,9 @@ class Watch:
 
     def warn(self, sentence: str) -> None:
         """Say and note what a person should look at; "" is nothing."""
-        if sentence and sentence not in self.night.warnings:
+        if sentence and sentence not in self.night.noted:
             self.place.progress.warn(sentence)
-            self.note(warnings=(*self.night.warnings, sentence))
+            self.note(noted=(*self.night.noted, sentence))
 
     def desk(self) -> AbstractContextManager[Registrar]:
         """The promotion log and the registry of the experiment, while nobody else has them."""

@@ -13,6 +13,7 @@ import pytest
 from cascade.dataset import Data, Dataset, load
 from cascade.errors import DatasetError
 from cascade.production.incoming import Taken, take_up
+from cascade.settings import load_settings
 
 HELP = Dataset("help")
 
@@ -44,7 +45,7 @@ def drop(project: Path, name: str, text: str) -> Path:
 
 
 def take(project: Path, dataset: Dataset = HELP, **options: Any) -> Taken:
-    return take_up(dataset, ["answer"], project, project / ".cascade", **options)
+    return take_up(dataset, ["answer"], load_settings(project, {}), **options)
 
 
 def questions(project: Path, split: str) -> list[str]:
@@ -70,7 +71,9 @@ def test_rows_join_the_splits_they_ask_for(project: Path) -> None:
     )
     drop(project, "test/a.jsonl", jsonl([{"question": "three", "answer": "3"}]))
     drop(project, "dev/b.jsonl", "\ufeff" + jsonl([{"question": "föur ☃", "answer": "4"}]).replace("\n", "\r\n"))
-    done = take(project)
+    noted: list[Taken] = []
+    done = take(project, note=noted.append)
+    assert noted == [done] and len(done.plans) == 1
     assert done.accepted == {"train": 1, "dev": 1, "test": 2} and not done.refused and not done.notes
     assert questions(project, "train")[4:] == ["one"]
     assert questions(project, "dev")[4:] == ["föur ☃"]
@@ -214,6 +217,13 @@ class Counts(tuple[Any, ...]):
         refused = [json.loads(line)["text"] for path in (project / "datasets/help/incoming/refused").glob("*")
                    for line in path.read_text().splitlines()]  # fmt: skip
         return cls((data.fingerprint, tuple(map(len, data)), tuple(refused), tuple(files(project))))
+
+
+def test_what_is_told_twice_counts_once() -> None:
+    one, other = Taken({"train": 2}, ("a",), 1, ("n",), ("p",)), Taken({"train": 1, "test": 3}, ("b",), plans=("q",))
+    assert one + one == one + Taken() == Taken() + one == one
+    assert one + other == Taken({"train": 3, "test": 3}, ("a", "b"), 1, ("n",), ("p", "q"))
+    assert one + Taken(notes=("n", "m")) == Taken({"train": 2}, ("a",), 1, ("n", "m"), ("p",))
 
 
 def test_a_plan_that_the_dataset_has_left_behind_is_dropped(project: Path, tmp_path: Path) -> None:
