@@ -73,7 +73,7 @@ def promoted(folder: Path) -> None:
     """A project whose experiment has a champion."""
     from cascade.check import prepare
     from cascade.mlflow_store import MlflowTracker
-    from cascade.production.promotion import promote
+    from cascade.production.promoting import promote
     from cascade.runner import execute
 
     (folder / "experiments").mkdir()
