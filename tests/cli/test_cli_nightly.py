@@ -107,6 +107,7 @@ def test_a_winner_that_is_the_champion_spends_no_look_and_then_nothing_is_due(le
     assert "the same program as the champion" in second.choice and second.ruled is None
     assert log(learning) == looks and len(learning.engine.requests) == asked
     assert "challenger" not in versions(learning).aliases()
+    assert [version.number for version in versions(learning).all()] == ["1"]  # nothing better was found
     for after in (1, 5):
         done, third = night(learning, "--promote", after=after)
         assert done.code == 0 and third.state == "nothing due" and not third.searches

@@ -16,9 +16,10 @@ from typing import Any
 from cascade.check import Prepared, build_program
 from cascade.errors import Refused
 from cascade.evaluation import Evaluation
-from cascade.journal import written
+from cascade.journal import journals, written
 from cascade.mlflow_store import promotions
 from cascade.mlflow_store.names import Names
+from cascade.mlflow_store.publication import version_of
 from cascade.mlflow_store.registry import CHALLENGER, CHAMPION
 from cascade.mlflow_store.store import connect, reaching
 from cascade.mlflow_store.versions import MOVED, Version, Versions
@@ -130,6 +131,8 @@ class Registrar:
         made, named = self.versions.all(), self.challenger_now
         if run:
             found = [version for version in made if version.run.startswith(run) or version.run.endswith(run)]
+            if not found and (number := self._found_again(run)):
+                return self.versions.numbered(number)
             if len(found) != 1:
                 raise Refused(
                     f"{'No run' if not found else 'More than one run'} {run!r} of {self.experiment!r} has a version in "
@@ -144,6 +147,15 @@ class Registrar:
                 f"`cascade run {self.experiment}`, or name a run: cascade promote {self.experiment} --run ID."
             )
         return self.versions.numbered(named)
+
+    def _found_again(self, run: str) -> str:
+        """The version that a run of this machine began from and found nothing better than; "" is none."""
+        ours = [
+            one
+            for one in journals(self.settings.home, self.experiment)
+            if one.run.id.startswith(run) or one.run.id.endswith(run)
+        ]
+        return version_of(ours[0], self.settings.tracking_uri) if len(ours) == 1 else ""
 
     def judge(self, prepared: Prepared, version: Version, rules: Rules) -> Judgement:
         """Look at test: score the version and what serves, let the gate rule, and write the look down.
