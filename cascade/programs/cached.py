@@ -6,7 +6,7 @@ same model. What its predictors said is given with it, so that whoever reads `ds
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import dspy
 
 from cascade.programs.cache import Cache, CacheStats, Limits
-from cascade.programs.calling import awaited
+from cascade.programs.calling import awaited, extend
 from cascade.programs.keys import Unkeyed, call_key, parameters
 from cascade.programs.once import Busy, Once
 from cascade.programs.wrapper import Wrapper
@@ -148,11 +148,11 @@ class Cached(Wrapper):
             with dspy.context(trace=call.trace):
                 yield
         except Exception:
-            self._trace(call.trace)
+            _say(call.trace)
             self.cache.land(call.key, call.flight)
             raise
         except BaseException:
-            self._trace(call.trace)  # the flight stays: who waits for it computes
+            _say(call.trace)  # the flight stays: who waits for it computes
             raise
         self.cache.land(call.key, call.flight, call.answer if call.answer and call.answer.apart else None)
 
@@ -167,17 +167,17 @@ class Cached(Wrapper):
         """The prediction for one more caller, whose trace gets what the predictors said."""
         fresh = _apart(answer)
         named = dict(parameters(self.module))
-        self._trace(
+        _say(
             [(answer.strangers[who] if isinstance(who, int) else named[who], inputs, output)
              for who, inputs, output in fresh.said]
         )  # fmt: skip
         return fresh.prediction
 
-    def _trace(self, said: list[Any]) -> None:
-        trace, most = dspy.settings.trace, dspy.settings.max_trace_size
-        if trace is not None and most > 0:
-            trace.extend(said)
-            del trace[:-most]
+
+def _say(said: Iterable[Any]) -> None:
+    """To the caller's trace, where there is one."""
+    if dspy.settings.trace is not None:
+        extend(dspy.settings.trace, said)
 
 
 def _apart(answer: _Answer) -> _Answer:

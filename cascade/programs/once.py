@@ -97,6 +97,17 @@ class Once:
             raise Busy
 
 
+def carrying(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function for another context, in which what is being computed here counts as well."""
+    mine = _MINE.get()
+
+    def carried(*args: Any) -> Any:
+        _MINE.set(_MINE.get() | mine)
+        return function(*args)
+
+    return carried
+
+
 def _running_loop() -> asyncio.AbstractEventLoop | None:
     try:
         return asyncio.get_running_loop()
