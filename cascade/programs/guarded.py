@@ -7,8 +7,7 @@ them would be no answer.
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,17 +15,15 @@ import dspy
 from dspy.utils.exceptions import LMError
 
 from cascade.errors import CascadeError, ProgramError, StepFailed
-from cascade.programs.calling import PLACE, Call, Place, awaited, extend
+from cascade.programs.calling import PLACE, Call, Place
 from cascade.programs.flow import Flow, Steps, own_field
-from cascade.programs.keys import parameters
 from cascade.programs.ports import Port, Ports, gives_of, takes_of
+from cascade.programs.rollouts import drawn
 from cascade.programs.step import as_step
 
 ERROR_LOG = "error_log"
 """The field of a prediction that holds what was handled: a list of `{step, error, action}`."""
 _LONGEST = 200
-_STRIDE = 1_000_003
-"""Between rollout ids of attempts, so that they are no ids that an optimizer counts from 1."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Retry:
         times: at most so many attempts more.
         wait: seconds before the second attempt.
         factor: by which the wait grows from one attempt to the next; never over a minute.
-        temperature: for another answer where the model's own is 0, at which it would say the same again.
+        temperature: at which it is asked for another answer: at 0 it would say the same again.
     """
 
     times: int = 1
@@ -107,21 +104,21 @@ class Guarded(Flow):
         """Ask until there is an answer, or an error that nobody handles."""
         log = list(fields.pop(ERROR_LOG, None) or ())
         asked: dict[type, int] = {}
-        module = self.module
+        call = ask = Call("module", self.module, fields)
         while True:
             try:
-                said = yield Call("module", module, fields)
-                return {**said, ERROR_LOG: log}
+                said = yield call
             except Exception as error:
                 kind, action = self._action(error, asked)
                 log.append(_told(error, action))
-                failed = error
+                another = not isinstance(error, LMError)
+            else:
+                return {**said, ERROR_LOG: log}
             if action == "retry":
-                retry, attempt = self.retries[kind], asked[kind]
-                if seconds := retry.seconds(attempt):
+                retry = self.retries[kind]
+                if seconds := retry.seconds(asked[kind]):
                     yield Call("wait", _Wait(seconds), {})
-                another = not isinstance(failed, LMError)
-                module = _Anew(self.module, retry, sum(asked.values())) if another else self.module
+                call = drawn(ask, sum(asked.values()), retry.temperature) if another else ask
             elif action == "fallback":
                 said = yield Call(f"fallback_{kind.__name__}", self.fallbacks[kind.__name__], fields)
                 return {**said, ERROR_LOG: log}
@@ -160,48 +157,6 @@ class _Wait(dspy.Module):  # type: ignore[misc]
     async def aforward(self) -> Any:
         await asyncio.sleep(self.seconds)
         return {}
-
-
-class _Anew(dspy.Module):  # type: ignore[misc]
-    """A module that asks its models for another answer than before."""
-
-    def __init__(self, module: Any, retry: Retry, attempt: int) -> None:
-        super().__init__()
-        self.inside = [[module]]  # where DSPy does not look: it is found in its guard
-        self.retry, self.attempt = retry, attempt
-
-    def forward(self, **fields: Any) -> Any:
-        with self._asking() as module:
-            return module(**fields)
-
-    async def aforward(self, **fields: Any) -> Any:
-        with self._asking() as module:
-            return await awaited(module, fields)
-
-    @contextmanager
-    def _asking(self) -> Iterator[Any]:
-        """The module where its predictors ask the context's model; else a copy with models of its own."""
-        module, lm = self.inside[0][0], dspy.settings.lm
-        context = {"lm": self._fresh(lm)} if lm is not None else {}
-        own = {path for path, one in parameters(module) if getattr(one, "lm", None) is not None}
-        if not own:
-            with dspy.context(**context):
-                yield module
-            return
-        twin, said = module.deepcopy(), []
-        for path, predictor in parameters(twin):
-            if path in own:
-                predictor.lm = self._fresh(predictor.lm)
-        with dspy.context(trace=None if dspy.settings.trace is None else said, **context):
-            yield twin
-        ours, paths = dict(parameters(module)), {id(one): path for path, one in parameters(twin)}
-        if dspy.settings.trace is not None:  # in the names of the module's own predictors, for who learns from it
-            extend(dspy.settings.trace, [(ours.get(paths.get(id(one), ""), one), *rest) for one, *rest in said])
-
-    def _fresh(self, lm: Any) -> Any:
-        rollout = (lm.kwargs.get("rollout_id") or 0) + _STRIDE * self.attempt
-        warmer = {"temperature": self.retry.temperature} if lm.kwargs.get("temperature") == 0 else {}
-        return lm.copy(rollout_id=rollout, **warmer)
 
 
 def _told(error: Exception, action: str) -> dict[str, str]:

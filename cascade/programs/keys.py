@@ -41,7 +41,7 @@ class Same:
         return id(self.held)
 
 
-def key_of(value: Any, *, held: bool = False) -> Any:
+def key_of(value: Any, *, held: bool = False) -> Any:  # noqa: PLR0911
     """A value as one that can be hashed; types count, so that 1, 1.0 and True are three.
 
     Args:
