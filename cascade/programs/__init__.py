@@ -11,6 +11,7 @@ from cascade.programs.calling import Call, Failed, Visit, Watcher, step_of, watc
 from cascade.programs.contract import Contract, ContractBroken
 from cascade.programs.ensemble import AskUntilAgreed, Consensus, MostConfident, Vote
 from cascade.programs.flow import Discard, Flow, Steps, Together
+from cascade.programs.fusion import Kept, apart, fuse, fuse_filter, fuse_retrieval
 from cascade.programs.guarded import Guarded, Retry
 from cascade.programs.iterative import Loop
 from cascade.programs.lazy import Lazy, LazyPrediction
@@ -22,7 +23,8 @@ from cascade.programs.step import Step, as_step
 
 __all__ = [
     "Adaptive", "AskUntilAgreed", "CacheStats", "Cached", "Call", "Consensus", "Contract", "ContractBroken",
-    "Discard", "Each", "Failed", "Flow", "Guarded", "Lazy", "LazyPrediction", "Loop", "Merge", "MostConfident",
-    "Parallel", "Pipeline", "Port", "Ports", "Retry", "Router", "Rule", "Step", "Steps", "Together", "Visit",
-    "Vote", "Watcher", "When", "as_step", "build", "concatenate", "gives_of", "step_of", "takes_of", "watching",
+    "Discard", "Each", "Failed", "Flow", "Guarded", "Kept", "Lazy", "LazyPrediction", "Loop", "Merge",
+    "MostConfident", "Parallel", "Pipeline", "Port", "Ports", "Retry", "Router", "Rule", "Step", "Steps",
+    "Together", "Visit", "Vote", "Watcher", "When", "apart", "as_step", "build", "concatenate", "fuse",
+    "fuse_filter", "fuse_retrieval", "gives_of", "step_of", "takes_of", "watching",
 ]  # fmt: skip

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ValidationError
 
 from cascade.errors import ProgramError, StepFailed
 from cascade.programs.calling import PLACE, Place, awaited
-from cascade.programs.flow import own_field, told
+from cascade.programs.flow import told
 from cascade.programs.ports import Port, Ports, gives_of, takes_of
-from cascade.programs.wrapper import Wrapper
+from cascade.programs.wrapper import Wrapper, reserve
 
 VERSIONS = "step_versions"
 """The field of a prediction that holds versions by step."""
@@ -88,7 +88,7 @@ class Contract(Wrapper):
             if model is not None and not (isinstance(model, type) and issubclass(model, BaseModel)):
                 raise ProgramError(f"Contract(…, {name}={model!r}): a pydantic model class is needed.")
         self.model_in, self.model_out, self.version = takes, gives, Version(str(version))
-        own_field(VERSIONS, gives_of(self.module), "The step in a contract")
+        reserve(VERSIONS, self.module, "The step in a contract")
         _fit("takes", "does not take", takes, takes_of(self.module))
         _fit("gives", "does not give", gives, gives_of(self.module))
 

@@ -16,10 +16,11 @@ from dspy.utils.exceptions import LMError
 
 from cascade.errors import CascadeError, ProgramError, StepFailed
 from cascade.programs.calling import PLACE, Call, Place
-from cascade.programs.flow import Flow, Steps, own_field
+from cascade.programs.flow import Flow, Steps
 from cascade.programs.ports import Port, Ports, gives_of, takes_of
 from cascade.programs.rollouts import drawn
 from cascade.programs.step import as_step
+from cascade.programs.wrapper import reserve
 
 ERROR_LOG = "error_log"
 """The field of a prediction that holds what was handled: a list of `{step, error, action}`."""
@@ -76,7 +77,7 @@ class Guarded(Flow):
     def __init__(self, module: Any, *, retry: Any = None, fallback: Any = None, skip: Any = None) -> None:
         super().__init__()
         self.module = as_step(module)
-        own_field(ERROR_LOG, gives_of(self.module), "The guarded step")
+        reserve(ERROR_LOG, self.module, "The guarded step")
         self.retries = {kind: one if isinstance(one, Retry) else Retry(one) for kind, one in _table(retry).items()}
         given = _table(fallback)
         self.fallbacks = {kind.__name__: _answering(one) for kind, one in given.items()}

@@ -7,6 +7,7 @@ from typing import Any
 
 import dspy
 
+from cascade.errors import ProgramError
 from cascade.programs.ports import Ports, gives_of, takes_of
 from cascade.programs.step import as_step
 
@@ -31,3 +32,9 @@ class Wrapper(dspy.Module):  # type: ignore[misc]
     def named_steps(self) -> dict[str, Any]:
         """The module, for who draws the program."""
         return {"module": self.module}
+
+
+def reserve(field: str, module: Any, what: str) -> None:
+    """Raise `ProgramError` where a module gives a field in which the wrapper says what it did."""
+    if field in (gives_of(module) or ()):
+        raise ProgramError(f"{what} gives a field {field!r}, in which its wrapper says what it did. Rename it.")
