@@ -92,16 +92,17 @@ class Cached(Wrapper):
     def forward(self, **fields: Any) -> Any:
         """The kept answer, or one that is computed and kept."""
         with self._asking(fields) as call:
-            if call.flight is None:
+            flight = call.flight
+            if flight is None:
                 return self._given(call.answer) if call.answer else self.module(**fields)
 
             def compute() -> _Answer:
-                with self._recording(call):
+                with self._recording(call, flight):
                     call.answer = self._answer(self.module(**fields), call.trace)
                 return call.answer
 
             try:
-                return self._given(call.flight.get(compute))
+                return self._given(flight.get(compute))
             except Busy:
                 call.mine = True
                 return self.module(**fields)
@@ -109,16 +110,17 @@ class Cached(Wrapper):
     async def aforward(self, **fields: Any) -> Any:
         """The same, awaited."""
         with self._asking(fields) as call:
-            if call.flight is None:
+            flight = call.flight
+            if flight is None:
                 return self._given(call.answer) if call.answer else await awaited(self.module, fields)
 
             async def compute() -> _Answer:
-                with self._recording(call):
+                with self._recording(call, flight):
                     call.answer = self._answer(await awaited(self.module, fields), call.trace)
                 return call.answer
 
             try:
-                return self._given(await call.flight.aget(compute))
+                return self._given(await flight.aget(compute))
             except Busy:
                 call.mine = True
                 return await awaited(self.module, fields)
@@ -141,7 +143,7 @@ class Cached(Wrapper):
                 self.cache.count("misses" if call.mine else "waited")
 
     @contextmanager
-    def _recording(self, call: _Call) -> Iterator[None]:
+    def _recording(self, call: _Call, flight: Once) -> Iterator[None]:
         """Let the step write into a trace of its own; what it wrote before it failed goes to the caller's."""
         call.mine = True
         try:
@@ -149,12 +151,12 @@ class Cached(Wrapper):
                 yield
         except Exception:
             _say(call.trace)
-            self.cache.land(call.key, call.flight)
+            self.cache.land(call.key, flight)
             raise
         except BaseException:
             _say(call.trace)  # the flight stays: who waits for it computes
             raise
-        self.cache.land(call.key, call.flight, call.answer if call.answer and call.answer.apart else None)
+        self.cache.land(call.key, flight, call.answer if call.answer and call.answer.apart else None)
 
     def _answer(self, prediction: Any, trace: list[Any]) -> _Answer:
         paths = {id(predictor): path for path, predictor in parameters(self.module)}

@@ -109,7 +109,7 @@ def fuse_filter(keep: Any, change: Any, *, passes: str = "") -> Any:
     _same_types(one, two)
     _one_origin(inputs, outputs, set(_outputs(one)) & set(_outputs(two)))
     thinks = any(isinstance(part, dspy.ChainOfThought) for part in (keep, change))
-    only = f"Give {told(optional)} only if `{passes}` is true, else null."
+    only = f"Give {_ticked(optional)} only if `{passes}` is true, else null."
     signature = dspy.Signature(_fields({**inputs, **outputs}), f"{_instructions(one, two, outputs)}\n\n{only}")
     fused = (dspy.ChainOfThought if thinks else dspy.Predict)(signature, **_options(one, two))
     fused.set_lm(one.lm)
@@ -234,8 +234,12 @@ def _kind(field: Any) -> str:
 
 
 def _instructions(one: Any, two: Any, outputs: Fields) -> str:
-    given = told(outputs).replace("'", "`")
+    given = _ticked(outputs)
     return (
         f"Do two things, one after the other, and give {given}.\n\n"
         f"First: {one.signature.instructions}\n\nThen: {two.signature.instructions}"
     )
+
+
+def _ticked(names: Fields) -> str:
+    return told(names).replace("'", "`")
