@@ -13,7 +13,6 @@ from cascade.programs.flow import Discard, Flow, Steps, call, told, value_of
 from cascade.programs.ports import Port, Ports, both, chained, gives_of, ports_of, takes_of
 from cascade.programs.step import as_step
 
-
 FORMER = "former_"
 
 
