@@ -160,7 +160,7 @@ def _visiting(call: Call) -> Generator[Visit, None, None]:
     place = dspy.settings.get(PLACE, Place())
     if any(event.is_set() for event in place.given_up):
         raise Abandoned(call.name)
-    trace: list[Any] | None = None if dspy.settings.trace is None else []
+    trace = None if dspy.settings.trace is None else StepTrace()
     visit = Visit(call, (*place.path, call.name), trace)
     with dspy.context(trace=trace, **{PLACE: Place(visit.path, place.given_up)}), ExitStack() as watched:
         for watcher in dspy.settings.get(WATCHERS, ()):
