@@ -19,13 +19,13 @@ from cascade.programs.merging import Merge, concatenate
 from cascade.programs.parallel import Each, Parallel
 from cascade.programs.ports import Port, Ports, gives_of, takes_of
 from cascade.programs.profiling import Profile, profile
-from cascade.programs.sequential import Pipeline
+from cascade.programs.sequential import Pipeline, Renamed
 from cascade.programs.step import Step, as_step
 
 __all__ = [
     "Adaptive", "AskUntilAgreed", "CacheStats", "Cached", "Call", "Consensus", "Contract", "ContractBroken",
     "Discard", "Each", "Failed", "Flow", "Guarded", "Kept", "Lazy", "LazyPrediction", "Loop", "Merge",
-    "MostConfident", "Parallel", "Pipeline", "Port", "Ports", "Profile", "Retry", "Router", "Rule", "Step", "Steps",
-    "Together", "Visit", "Vote", "Watcher", "When", "apart", "as_step", "build", "concatenate", "fuse",
-    "fuse_filter", "fuse_retrieval", "gives_of", "profile", "step_of", "takes_of", "watching",
+    "MostConfident", "Parallel", "Pipeline", "Port", "Ports", "Profile", "Renamed", "Retry", "Router", "Rule",
+    "Step", "Steps", "Together", "Visit", "Vote", "Watcher", "When", "apart", "as_step", "build", "concatenate",
+    "fuse", "fuse_filter", "fuse_retrieval", "gives_of", "profile", "step_of", "takes_of", "watching",
 ]  # fmt: skip

@@ -53,7 +53,7 @@ class Loop(Flow):
         start: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.body, self.score = as_step(body), as_step(score, gives="score")
+        self.body, self.judge = as_step(body), as_step(score, gives="score")
         self.at_least, self.patience, self.limit = at_least, patience, limit
         self.start = dict(start or {})
         self._check()
@@ -61,14 +61,14 @@ class Loop(Flow):
     @property
     def takes(self) -> Ports | None:
         """What its steps take from outside: nothing that comes from a former iteration."""
-        taken = chained([ports_of(self.body), ports_of(self.score)])
+        taken = chained([ports_of(self.body), ports_of(self.judge)])
         return None if taken is None else {name: port for name, port in taken.items() if name not in self._former()}
 
     @property
     def gives(self) -> Ports | None:
         """What its steps give, and how it went."""
         own = {"scores": Port(list), "stopped": Port(str)}
-        return both([own, gives_of(self.score), gives_of(self.body)])
+        return both([own, gives_of(self.judge), gives_of(self.body)])
 
     def steps(self, **fields: Any) -> Steps:
         """Run and judge, until it stops."""
@@ -80,8 +80,8 @@ class Loop(Flow):
             said = None
             try:
                 said = yield call("body", self.body, state)
-                judged = yield call("score", self.score, {**state, **said})
-                scores.append(number_of(value_of(judged, "score" if "score" in judged else "", "score")))
+                judged = yield call("judge", self.judge, {**state, **said})
+                scores.append(number_of(value_of(judged, "score" if "score" in judged else "", "judge")))
             except Exception as error:
                 if not best:
                     raise
@@ -115,7 +115,7 @@ class Loop(Flow):
     def _check(self) -> None:
         if self.limit < 1 or (self.patience is not None and self.patience < 1):
             raise ProgramError(f"A loop has limit={self.limit}, patience={self.patience}. Both are at least 1.")
-        takes, gives, judged = takes_of(self.body), gives_of(self.body), gives_of(self.score)
+        takes, gives, judged = takes_of(self.body), gives_of(self.body), gives_of(self.judge)
         if "score" in (gives or {}):
             raise ProgramError("The body of a loop gives 'score', which is where it is judged. Rename that field.")
         if takes is None or gives is None or judged is None or self.limit == 1:

@@ -10,11 +10,11 @@ import pytest
 from asking import asking
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cascade.dataset import Split
 from cascade.errors import ProgramError
 from cascade.evaluation import evaluate
 from cascade.metrics import Metric
 from cascade.programs import Contract, ContractBroken, Pipeline, Step
-from cascade.dataset import Split
 
 
 class Claim(BaseModel):
@@ -80,7 +80,7 @@ def test_what_it_gives_is_held_to_also_when_awaited() -> None:
 
 def test_a_rule_over_all_fields_and_a_long_value_are_one_line() -> None:
     step = Contract(Step(lambda text: {"low": 3, "high": 1}), gives=Ordered)
-    with pytest.raises(ContractBroken, match="all fields together = .*low is above high"):
+    with pytest.raises(ContractBroken, match=r"all fields together = .*low is above high"):
         step(text="hi")
     with pytest.raises(ContractBroken) as raised:
         judge(confidence=1)(number="x\n" * 5000, filed="2026-01-01")
@@ -94,7 +94,7 @@ def test_a_model_may_forbid_more() -> None:
 
 
 def test_fields_that_the_step_has_not_are_an_error_when_it_is_built() -> None:
-    with pytest.raises(ProgramError, match="names 'confidence', which the step does not give. It has: 'answer'"):
+    with pytest.raises(ProgramError, match=r"names 'confidence', which the step does not give. It has: 'answer'"):
         Contract(dspy.Predict("question -> answer"), gives=Judged)
     with pytest.raises(ProgramError, match="a pydantic model class is needed"):
         Contract(dspy.Predict("question -> answer"), takes=dict)  # type: ignore[arg-type]

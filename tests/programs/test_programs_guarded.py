@@ -161,7 +161,10 @@ def test_the_log_is_one_line_and_says_the_step() -> None:
     step = Pipeline(draft=Guarded(Step(Failing(ValueError(f"bad\n{secret}"))), retry=1),
                     send=Guarded(Step(lambda answer: 1 / 0, gives="n"), fallback={"n": 0}))  # fmt: skip
     log = step(text="hi").error_log
-    assert [(entry["step"], entry["action"]) for entry in log] == [("draft.module", "retry"), ("send.module", "fallback")]
+    assert [(entry["step"], entry["action"]) for entry in log] == [
+        ("draft.module", "retry"),
+        ("send.module", "fallback"),
+    ]
     assert all("\n" not in entry["error"] and len(entry["error"]) <= 200 for entry in log)
 
 
