@@ -155,7 +155,7 @@ def _begin(client: Any, place: str, one: Answered) -> Any:
         },
     )
     span = _span(one)
-    traces.begin(client, info, span)
+    traces.begin(client, info, [span])
     return span
 
 

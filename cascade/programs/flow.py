@@ -12,7 +12,7 @@ from typing import Any
 import dspy
 
 from cascade.errors import ProgramError, StepFailed
-from cascade.programs.calling import Call, Failed, Visit, acall_all, call_all, prediction_of
+from cascade.programs.calling import Call, Failed, StepTrace, Visit, acall_all, call_all, extend, prediction_of
 from cascade.programs.ports import Ports, takes_of
 
 
@@ -116,11 +116,14 @@ class _Walk:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._steps.close()
-        trace, most = dspy.settings.trace, dspy.settings.max_trace_size
-        if trace is not None and most > 0:
-            said = [visit for visit in self._visits if error or not isinstance(visit.outcome, Failed)]
-            trace.extend(entry for visit in said for entry in visit.trace or ())
-            del trace[:-most]
+        trace = dspy.settings.trace
+        if trace is None:
+            return
+        said = [visit.trace for visit in self._visits if error or not isinstance(visit.outcome, Failed)]
+        extend(trace, (entry for one in said for entry in one or ()))
+        for one in said:
+            if isinstance(one, StepTrace):
+                one.onward = trace
 
     def go_on(self, visits: Sequence[Visit]) -> None:
         """Hand over what came of the calls, and find what is wanted next."""

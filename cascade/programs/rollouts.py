@@ -4,7 +4,6 @@ Invariant: what it says in a trace, the member itself said: copies are needed to
 is to see them.
 """
 
-import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import Any
 
 import dspy
 
-from cascade.programs.calling import Call
+from cascade.programs.calling import Call, awaited
 
 APART = 1000
 """Draws of a draw are numbered from here, so that no two of them are the same call."""
@@ -38,9 +37,7 @@ class _Draw:
 
     async def acall(self, **fields: Any) -> Any:
         with self._asking() as member:
-            if hasattr(type(member), "aforward"):
-                return await member.acall(**fields)
-            return await asyncio.to_thread(member, **fields)
+            return await awaited(member, fields)
 
     aforward = acall
 

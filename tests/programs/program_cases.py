@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import dspy
+from step_cases import CASES as STEP_CASES
 
 from cascade.programs import (
     Adaptive,
@@ -112,7 +113,7 @@ def defined() -> Any:
 
 
 CONFIDENT = "question -> answer, confidence: float"
-CASES = {
+CASES = STEP_CASES | {
     "Pipeline": ProgramCase(pipeline),
     "Router": ProgramCase(router, says=topic),
     "Router, rejoined": ProgramCase(rejoined, says=topic),

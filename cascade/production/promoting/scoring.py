@@ -71,8 +71,11 @@ class Scorer:
 
 
 @contextmanager
-def scoring(prepared: Prepared, progress: Progress) -> Iterator[Scorer]:
+def scoring(prepared: Prepared, progress: Progress, *, salt: str = "") -> Iterator[Scorer]:
     """What scores programs of an experiment; inside, every LM call passes the ledger.
+
+    Args:
+        salt: part of every key; a new one asks the models again.
 
     Raises:
         LedgerError: the ledger cannot be used.
@@ -81,7 +84,7 @@ def scoring(prepared: Prepared, progress: Progress) -> Iterator[Scorer]:
     lms = prepared.lms
     with open_ledger(prepared.settings, time.time(), progress) as ledger:
         meter = Meter(prepared.experiment.budget)
-        gateway = Gateway(ledger, meter, lms.identity, warn=progress.warn, rates=lms)
+        gateway = Gateway(ledger, meter, lms.identity, salt=salt, warn=progress.warn, rates=lms)
         context = dspy.context(
             lm=lms["task"], adapter=lms.adapter, num_threads=lms.threads, max_errors=1_000_000, disable_history=True
         )
