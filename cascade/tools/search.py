@@ -53,6 +53,9 @@ class Search(dspy.Module):  # type: ignore[misc]
         ProgramError: an unknown `by`, or a `k` below 1.
     """
 
+    signature = dspy.Signature("question: str -> passages: list[dict]")
+    """What it takes and gives, for programs of steps."""
+
     def __init__(self, corpus: str, k: int = 3, by: By = "both", source: str = "", fingerprint: str = "") -> None:
         super().__init__()
         if by not in get_args(By):
