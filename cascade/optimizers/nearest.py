@@ -5,7 +5,7 @@ interface, calls no LM to find demos, and what it makes is loaded like any other
 on rows that are shown.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
@@ -16,6 +16,7 @@ from dspy.teleprompt.teleprompt import Teleprompter
 from cascade.errors import ExperimentError, StageFailed
 from cascade.fields import plain as as_json
 from cascade.nearest import ORDERS, Index, NearestPredict, Order, embed, give, text_of
+from cascade.optimizers.labels import held, labels_of
 from cascade.optimizers.work import Given, Work
 
 Rows = list[dict[str, Any]]
@@ -24,8 +25,8 @@ Rows = list[dict[str, Any]]
 class NearestDemos(Teleprompter):  # type: ignore[misc]
     """Gives every predictor the rows of train that fit it, to show the nearest of them with each question.
 
-    The rows of a predictor are the labels where train has all its fields, else what it said in runs of the program
-    that were judged good.
+    The rows of a predictor are the labels where train has all its fields, of which those that it could answer; else what
+    it said in runs of the program that were judged good.
 
     Args:
         metric: as for DSPy's optimizers.
@@ -80,7 +81,7 @@ class NearestDemos(Teleprompter):  # type: ignore[misc]
         tries = len(_ks(options["k"])) + len(_orders(options["order"])) - 1
         runs = (tries if tries > 1 else 0) * (given.val or given.train)
         told = (
-            0 if all(_labelled(one, given.fields) for one in given.program.predictors() if _plain(one)) else given.train
+            0 if all(held(one, given.fields) for one in given.program.predictors() if _plain(one)) else given.train
         )
         return Work(runs=runs) + (Work(teacher_runs=told) if given.teacher else Work(runs=told))
 
@@ -107,7 +108,7 @@ class NearestDemos(Teleprompter):  # type: ignore[misc]
         labels = _labels(program, trainset)
         wanted = {name for name, predictor in program.named_predictors() if _plain(predictor)}
         told = self._told(teacher, trainset) if wanted - set(labels) else {}
-        rows = {name: labels.get(name) or told.get(name, []) for name in wanted}
+        rows = {name: labels.get(name, told.get(name, [])) for name in wanted}
         found = {name: kept for name, kept in rows.items() if kept}
         if not found:
             raise StageFailed(
@@ -143,14 +144,10 @@ class NearestDemos(Teleprompter):  # type: ignore[misc]
 def _labels(program: Any, examples: Sequence[Any]) -> dict[str, Rows]:
     """Rows by predictor, for those whose fields all examples have."""
     return {
-        name: [_row(predictor, example) for example in examples]
+        name: [_row(predictor, example) for example in labels_of(predictor, examples)]
         for name, predictor in program.named_predictors()
-        if _plain(predictor) and all(_labelled(predictor, example.keys()) for example in examples)
+        if _plain(predictor) and all(held(predictor, example.keys()) for example in examples)
     }
-
-
-def _labelled(predictor: Any, fields: Iterable[str]) -> bool:
-    return set(predictor.signature.fields) <= set(fields)
 
 
 def _row(predictor: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
