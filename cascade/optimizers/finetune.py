@@ -91,7 +91,9 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
 
     def _prepare_finetune_data(self, trace_data: Sequence[Any], lm: Any, pred_ind: int | None = None) -> Any:
         good = [row for row in trace_data if self.metric is None or row["score"] > 0]
-        calls = [{**row, "trace": [call]} for row in good for call in row["trace"] if self._is_for(call[0], lm, pred_ind)]
+        calls = [
+            {**row, "trace": [call]} for row in good for call in row["trace"] if self._is_for(call[0], lm, pred_ind)
+        ]
         calls += self._labels_for({id(row["example"]) for row in good}, lm, pred_ind)
         if not calls:
             raise StageFailed(

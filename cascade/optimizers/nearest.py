@@ -80,9 +80,7 @@ class NearestDemos(Teleprompter):  # type: ignore[misc]
         """Runs on the validation part, and one of each training example where labels do not fit."""
         tries = len(_ks(options["k"])) + len(_orders(options["order"])) - 1
         runs = (tries if tries > 1 else 0) * (given.val or given.train)
-        told = (
-            0 if all(held(one, given.fields) for one in given.program.predictors() if _plain(one)) else given.train
-        )
+        told = 0 if all(held(one, given.fields) for one in given.program.predictors() if _plain(one)) else given.train
         return Work(runs=runs) + (Work(teacher_runs=told) if given.teacher else Work(runs=told))
 
     def _try(self, program: Any, rows: Mapping[str, Rows], k: int, order: int, judged_on: Sequence[Any]) -> Any:

@@ -137,12 +137,18 @@ def test_each_predictor_learns_from_the_labels_that_it_could_answer(tmp_path: Pa
 
 def test_no_lm_is_trained_on_what_another_one_was_asked(tmp_path: Path) -> None:
     specs = scripted.specs(local="scripted/near", cloud="scripted/far")
-    lms = ScriptedLMs(scripted.settings_in(tmp_path, lm=specs), ScriptedEngine(lambda model, inputs, demos: {"answer": scripted.gold(inputs["question"])}))
+    lms = ScriptedLMs(
+        scripted.settings_in(tmp_path, lm=specs),
+        ScriptedEngine(lambda model, inputs, demos: {"answer": scripted.gold(inputs["question"])}),
+    )
     program = Branches()
     program.low.lm, program.high.lm = lms["local"], lms["cloud"]
     with Ledger(tmp_path / "ledger.db") as ledger:
         files = trained(tmp_path, program, lms, ledger)
-    seen = {name.split("-")[0]: {row["messages"][0]["content"].split("objective is: ")[-1].strip() for row in rows} for name, rows in files.items()}
+    seen = {
+        name.split("-")[0]: {row["messages"][0]["content"].split("objective is: ")[-1].strip() for row in rows}
+        for name, rows in files.items()
+    }
     assert sorted(seen.values(), key=str) == [{"High."}, {"Low."}]
 
 
@@ -150,5 +156,8 @@ def test_labels_that_no_predictor_could_give_are_refused(tmp_path: Path) -> None
     lms = ScriptedLMs(scripted.settings_in(tmp_path), ScriptedEngine(lambda model, inputs, demos: {"other": "a"}))
     program = dspy.Predict("question -> other")
     program.lm = lms["task"]
-    with Ledger(tmp_path / "ledger.db") as ledger, pytest.raises(StageFailed, match="fields of a predictor .it answers other"):
+    with (
+        Ledger(tmp_path / "ledger.db") as ledger,
+        pytest.raises(StageFailed, match="fields of a predictor .it answers other"),
+    ):
         trained(tmp_path, program, lms, ledger, max_labeled_rows=3)
