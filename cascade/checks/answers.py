@@ -84,7 +84,8 @@ def expected(prepared: Prepared) -> Expected:
     annotation: dict[str, Any] = {}
     for predictor in prepared.program.predictors():
         for name, field in predictor.signature.output_fields.items():  # steps of two routes may share a name
-            annotation[name] = Union[annotation[name], field.annotation] if name in annotation else field.annotation
+            kind = field.annotation
+            annotation[name] = Union[annotation[name], kind] if name in annotation else kind  # noqa: UP007 - of values
     field_of = {name: name for name in annotation if name in fields}
     missing = [name for name in prepared.outputs if name not in (*fields, *_OF_DSPY)]
     if not field_of and len(missing) == len(fields) == len(prepared.program.predictors()) == 1:

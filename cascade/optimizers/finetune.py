@@ -1,9 +1,9 @@
 """`dspy.BootstrapFinetune` that survives examples it cannot answer, and may learn those from their labels.
 
 DSPy 3.4.1 loses the whole stage to one answer that does not parse, takes a failed parse (score −1, which is true) for a
-training row, trains on nothing when no row is left, and trains each of several LMs on what all of them said. Invariant:
-what is trained on was answered, parsed and judged good enough, or is a label of the train split; with no such row nothing
-is trained; and no LM is shown what only another one was asked.
+training row, trains on nothing when no row is left, and trains each of several LMs on what all of them said.
+Invariant: what is trained on was answered, parsed and judged good enough, or is a label of the train split; with no such
+row nothing is trained; and no LM is shown what only another one was asked.
 """
 
 from collections.abc import Mapping, Sequence
