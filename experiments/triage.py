@@ -69,13 +69,13 @@ class Whole(dspy.Signature):
 SHORT = {"max_tokens": 48}
 
 
-def Triage() -> Router:  # noqa: N802 - a program is named like a class
+def Triage() -> Router:
     """Ask for the department, then the specialist of that department."""
     specialists = {"billing": Billing, "delivery": Delivery, "technical": Technical}
     return Router(
         dspy.Predict(Route, max_tokens=16),
         {department: dspy.Predict(signature, **SHORT) for department, signature in specialists.items()},
-        default="technical",  # a model that is not held to the format may name a fourth; technicians pass on what is not theirs
+        default="technical",  # for a model that is not held to the format and names a fourth department
     )
 
 

@@ -2,8 +2,8 @@
 
 DSPy 3.4.1 loses the whole stage to one answer that does not parse, takes a failed parse (score −1, which is true) for a
 training row, trains on nothing when no row is left, and trains each of several LMs on what all of them said.
-Invariant: what is trained on was answered, parsed and judged good enough, or is a label of the train split; with no such
-row nothing is trained; and no LM is shown what only another one was asked.
+Invariant: what is trained on was answered, parsed and judged good enough, or is a label of the train split; with no
+such row nothing is trained; and no LM is shown what only another one was asked.
 """
 
 from collections.abc import Mapping, Sequence
@@ -124,7 +124,8 @@ def _labels(program: Any, trainset: Sequence[Any]) -> list[tuple[Any, Any]]:
     if not found:
         wanted = sorted({name for predictor in predictors for name in predictor.signature.output_fields})
         raise StageFailed(
-            f"max_labeled_rows needs examples with all fields of a predictor (it answers {', '.join(wanted)}). Leave it out."
+            f"max_labeled_rows needs examples with all fields of a predictor (it answers {', '.join(wanted)}). "
+            "Leave it out."
         )
     return found
 

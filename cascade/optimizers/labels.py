@@ -1,7 +1,7 @@
 """Which rows of train say what a predictor should have answered.
 
-A program of several steps has rows for each of them: a row is a label of every predictor all of whose fields it holds,
-if its answers are such as the predictor can give. So of two routes with answers of their own, each learns from its rows.
+A row is a label of every predictor all of whose fields it holds, if its answers are such as the predictor can give. So
+each step of a program has rows, and of two routes with answers of their own each learns from its own.
 Invariant: no program is run and no row changed.
 """
 

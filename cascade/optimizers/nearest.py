@@ -25,8 +25,8 @@ Rows = list[dict[str, Any]]
 class NearestDemos(Teleprompter):  # type: ignore[misc]
     """Gives every predictor the rows of train that fit it, to show the nearest of them with each question.
 
-    The rows of a predictor are the labels where train has all its fields, of which those that it could answer; else what
-    it said in runs of the program that were judged good.
+    The rows of a predictor are the labels where train has all its fields, of which those that it could answer; else
+    what it said in runs of the program that were judged good.
 
     Args:
         metric: as for DSPy's optimizers.
