@@ -1,17 +1,21 @@
-"""What the predictors of a program are given when those before them say what the labels say.
+"""What the predictors of a program should have answered to what, as far as rows of train say it.
 
-A row of train may hold what a step in the middle should say, under the name of that step's output. Then a whole program
-can be shown right runs that it could not make itself yet, and its later steps learn from right inputs. (Teacher forcing,
-Williams and Zipser, 1989, over steps.) Invariant: no LM is asked.
+A row is a label of every predictor whose outputs it holds, if they are such as the predictor can give. So each step of
+a program has rows, and of two routes with answers of their own each learns from its own. Where a row does not hold what
+a predictor is given, the program is run with the steps before it saying their labels, so that later steps learn from
+right inputs. (Teacher forcing, Williams and Zipser, 1989, over steps.) Invariant: no LM is asked and no row changed.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
-from typing import Any
+from typing import Any, get_args
 
 import dspy
+from dspy.adapters.utils import parse_value
 
+from cascade.fields import plain
 from cascade.program import thawed
 
 LABELS = "cascade_labels"
@@ -19,18 +23,21 @@ LABELS = "cascade_labels"
 Trace = list[tuple[Any, dict[str, Any], Any]]
 
 
-def has_labels(program: Any, fields: Iterable[str]) -> bool:
-    """Whether all outputs of all predictors are among these fields."""
-    return {name for one in program.predictors() for name in one.signature.output_fields} <= set(fields)
+def has_labels(predictors: Iterable[Any], fields: Iterable[str]) -> bool:
+    """Whether all outputs of these predictors are among the fields."""
+    return {name for one in predictors for name in one.signature.output_fields} <= set(fields)
+
+
+def held(predictor: Any, fields: Iterable[str]) -> bool:
+    """Whether all that a predictor is given and answers is among the fields."""
+    return set(predictor.signature.fields) <= set(fields)
 
 
 def labelled(program: Any, examples: Sequence[Any], num_threads: int | None = None) -> list[Trace]:
-    """For each example what the predictors are given, and what the labels say.
+    """For each example what predictors are given, and what the labels say.
 
-    An example on which the program fails has an empty trace: it is data.
-
-    Args:
-        program: one that `has_labels`.
+    A predictor is not in an example's trace if the example has no label of it, or the program did not come to it: it
+    went another way, failed, or needed an answer for which there is no label.
 
     Returns:
         Traces as DSPy has them, of the predictors of `program` itself.
@@ -42,22 +49,41 @@ def labelled(program: Any, examples: Sequence[Any], num_threads: int | None = No
         ours.__class__ = _saying(type(ours))
 
     def run(example: Any) -> Trace:
-        try:
-            with dspy.context(trace=[], **{LABELS: example}):
+        told = [one for one in program.predictors() if _says(one, example)]
+        whole = [one for one in told if held(one, example.keys())]
+        trace = [
+            (one, {name: example[name] for name in one.signature.input_fields}, _said(one, example)) for one in whole
+        ]
+        if len(whole) == len(told):
+            return trace
+        with dspy.context(trace=[], **{LABELS: example}):
+            with suppress(Exception):
                 twin(**example.inputs())
-                said = list(dspy.settings.trace)
-        except Exception:
-            return []
-        return [(own[id(one)], inputs, outputs) for one, inputs, outputs in said]
+            said = [(own[id(one)], given, answer) for one, given, answer in dspy.settings.trace]
+        return trace + [entry for entry in said if all(entry[0] is not one for one in whole)]
 
     with ThreadPoolExecutor(num_threads or dspy.settings.num_threads) as pool:
-        return list(pool.map(_in_this_context(run), examples))
+        futures = [pool.submit(copy_context().run, run, example) for example in examples]
+    return [future.result() for future in futures]
 
 
-def _in_this_context(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """DSPy's settings reach a thread by its context."""
-    contexts = copy_context()
-    return lambda one: contexts.copy().run(function, one)
+def _says(predictor: Any, example: Any) -> bool:
+    """Whether an example holds answers that the predictor could give."""
+    with suppress(Exception):
+        for name, field in predictor.signature.output_fields.items():
+            if example[name] is None and type(None) not in get_args(field.annotation):
+                return False
+            parse_value(plain(example[name]), field.annotation)
+        return True
+    return False
+
+
+def _given(predictor: Any, fields: Any) -> dict[str, Any]:
+    return {name: fields[name] for name in predictor.signature.input_fields if name in fields}
+
+
+def _said(predictor: Any, example: Any) -> Any:
+    return dspy.Prediction(**{name: example[name] for name in predictor.signature.output_fields})
 
 
 class _SaysLabels:
@@ -68,10 +94,11 @@ class _SaysLabels:
     def forward(self, **inputs: Any) -> Any:
         """The labels, noted in the trace like an answer."""
         example = dspy.settings.get(LABELS)
-        said = dspy.Prediction(**{name: example[name] for name in self.signature.output_fields})
+        if not _says(self, example):
+            raise LookupError("no label")
+        said = _said(self, example)
         if dspy.settings.trace is not None:
-            given = {name: inputs[name] for name in self.signature.input_fields if name in inputs}
-            dspy.settings.trace.append((self, given, said))
+            dspy.settings.trace.append((self, _given(self, inputs), said))
         return said
 
     async def aforward(self, **inputs: Any) -> Any:

@@ -28,8 +28,50 @@ Passage = Mapping[str, Any]
 _FUSION = 60
 """Of reciprocal rank fusion: how little the first ranks count more than the next."""
 _STOP = frozenset(
-    "a an and are as at be by do does for from has have how i in is it its many much must of on or than that the their "
-    "to was were what when where which who whom why will with".split()
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "by",
+        "do",
+        "does",
+        "for",
+        "from",
+        "has",
+        "have",
+        "how",
+        "i",
+        "in",
+        "is",
+        "it",
+        "its",
+        "many",
+        "much",
+        "must",
+        "of",
+        "on",
+        "or",
+        "than",
+        "that",
+        "the",
+        "their",
+        "to",
+        "was",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "who",
+        "whom",
+        "why",
+        "will",
+        "with",
+    ]
 )
 
 

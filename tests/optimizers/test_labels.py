@@ -1,13 +1,14 @@
-"""Labels of steps in the middle of a program: what later steps are given, and what is learned."""
+"""Labels of the steps of a program: whose they are, what later steps are given, and what is learned."""
 
-from typing import Any
+from typing import Any, Literal
 
 import dspy
 import pytest
+from pydantic import BaseModel
 
 from cascade.errors import StageFailed
 from cascade.optimizers import BootstrapFinetune, NearestDemos
-from cascade.optimizers.labels import has_labels, labelled
+from cascade.optimizers.labels import has_labels, held, labelled
 
 
 class Two(dspy.Module):
@@ -29,7 +30,11 @@ def example(question: str, **labels: str) -> Any:
     return dspy.Example(question=question, **labels).with_inputs("question")
 
 
-ROWS = [example("one", hint="h1", answer="a1"), example("fails", hint="h2", answer="a2"), example("two", hint="h3", answer="a3")]
+ROWS = [
+    example("one", hint="h1", answer="a1"),
+    example("fails", hint="h2", answer="a2"),
+    example("two", hint="h3", answer="a3"),
+]
 
 
 def test_every_predictor_says_its_label_and_the_next_is_given_it() -> None:
@@ -40,12 +45,14 @@ def test_every_predictor_says_its_label_and_the_next_is_given_it() -> None:
     ]
     one, given, said = third[1]
     assert (one, given, dict(said)) == (program.ask, {"question": "two", "more": "h3!"}, {"answer": "a3"})
-    assert second == [] and type(program.ask) is dspy.Predict
+    assert [one for one, _, _ in second] == [program.think] and type(program.ask) is dspy.Predict
 
 
-@pytest.mark.parametrize(("fields", "has"), [("question hint answer", True), ("question answer", False), ("hint answer x", True)])
+@pytest.mark.parametrize(
+    ("fields", "has"), [("question hint answer", True), ("question answer", False), ("hint answer x", True)]
+)
 def test_a_program_has_labels_if_each_output_is_a_field(fields: str, has: bool) -> None:
-    assert has_labels(Two(), fields.split()) is has
+    assert has_labels(Two().predictors(), fields.split()) is has
 
 
 def test_nearest_demos_show_labels_with_what_right_steps_before_give() -> None:
@@ -57,7 +64,56 @@ def test_nearest_demos_show_labels_with_what_right_steps_before_give() -> None:
     )
 
 
-def test_rows_without_labels_for_every_predictor_are_refused() -> None:
-    bare = [example("one", answer="a1")]
-    with pytest.raises(StageFailed, match=r"outputs of all predictors \(hint, answer\)"):
-        BootstrapFinetune(lambda *_: 0, max_labeled_rows=5)._labels(Two(), bare)
+def test_where_no_step_has_labels_it_is_said() -> None:
+    with pytest.raises(StageFailed, match=r"outputs of a predictor \(hint, answer\)"):
+        BootstrapFinetune(lambda *_: 0, max_labeled_rows=5)._labels(Two(), [example("one")])
+
+
+def test_a_step_behind_one_without_labels_has_none() -> None:
+    assert labelled(Two(), [example("one", answer="a1")]) == [[]]
+
+
+class Claim(BaseModel):
+    number: int
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "kept"),
+    [
+        (str, ["x", "", None], ["x", ""]),
+        (Literal["a", "b"], ["a", "c", "b", None], ["a", "b"]),
+        (int, [3, "4", "four"], [3, "4"]),
+        (str | None, ["x", None], ["x", None]),
+        (list[str], [["x"], [], "x"], [["x"], []]),
+        (Claim, [{"number": 3}, {"number": "three"}, Claim(number=4)], [{"number": 3}, Claim(number=4)]),
+        (bool, [True, "maybe"], [True]),
+    ],
+)
+def test_a_label_is_what_the_predictor_could_answer(kind: Any, values: list[Any], kept: list[Any]) -> None:
+    program = dspy.Predict(dspy.Signature({"text": (str, dspy.InputField()), "said": (kind, dspy.OutputField())}))
+    traces = labelled(program, [dspy.Example(text="t", said=value, more=1).with_inputs("text") for value in values])
+    assert [said.said for trace in traces for _, _, said in trace] == kept
+
+
+def test_of_two_ways_each_has_its_own_rows() -> None:
+    class Ways(dspy.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.short, self.long = dspy.Predict("text -> brief"), dspy.Predict("text, more -> full")
+
+        def forward(self, text: str) -> Any:
+            return self.short(text=text) if len(text) < 3 else self.long(text=text, more="m")
+
+    program = Ways()
+    rows = [
+        dspy.Example(text=t, brief=b, full=f).with_inputs("text") for t, b, f in [("a", "A", None), ("abcd", None, "F")]
+    ]
+    (brief,), (full,) = labelled(program, rows)
+    assert (brief[0], brief[2].brief) == (program.short, "A")
+    assert (full[0], full[1]["more"], full[2].full) == (program.long, "m", "F")
+
+
+def test_a_predictor_is_held_where_all_its_fields_are() -> None:
+    asks = dspy.Predict("text, hint -> said")
+    assert not held(asks, {"text", "said"})
+    assert held(asks, {"text", "said", "hint", "more"})
