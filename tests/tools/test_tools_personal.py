@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.production.personal import impersonal
+from cascade.tools.personal import impersonal
 
 
 @pytest.mark.parametrize(
