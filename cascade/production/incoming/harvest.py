@@ -15,8 +15,8 @@ from cascade.checks.texts import nearest, normalised
 from cascade.dataset import Data
 from cascade.journal import written
 from cascade.mlflow_store.served import Reviewed
-from cascade.production.incoming.personal import impersonal
 from cascade.redaction import redacted
+from cascade.tools.personal import impersonal
 
 ENOUGH = 1.0
 """Outcome from which an answer counts as confirmed."""
