@@ -3,6 +3,7 @@
 from cascade.programs import Pipeline
 """
 
+from cascade.programs.agent import Agent, Turn
 from cascade.programs.calling import Call, Failed, Visit, Watcher, step_of, watching
 from cascade.programs.flow import Discard, Flow, Steps, Together
 from cascade.programs.ports import Port, Ports, gives_of, takes_of
@@ -10,6 +11,6 @@ from cascade.programs.sequential import Pipeline
 from cascade.programs.step import Step, as_step
 
 __all__ = [
-    "Call", "Discard", "Failed", "Flow", "Pipeline", "Port", "Ports", "Step", "Steps", "Together", "Visit", "Watcher",
+    "Agent", "Call", "Discard", "Failed", "Flow", "Pipeline", "Port", "Ports", "Step", "Steps", "Together", "Turn", "Visit", "Watcher",
     "as_step", "gives_of", "step_of", "takes_of", "watching",
 ]  # fmt: skip
