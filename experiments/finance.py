@@ -10,8 +10,8 @@ from typing import Literal
 import dspy
 
 from cascade import Budget, Dataset, Experiment, Plateau, Score, metric
-from cascade.optimizers import BootstrapFinetune, NearestDemos
 from cascade.experiment import Stage
+from cascade.optimizers import BootstrapFinetune, NearestDemos
 from cascade.programs import Agent
 from cascade.tools.calculator import calculate
 from cascade.tools.market import Market, snapshots
@@ -138,7 +138,9 @@ def grounded(prediction: dspy.Prediction) -> bool:
     if "turns" not in prediction:
         return True
     said = [turn["observation"] for turn in prediction.turns if not turn["failed"]]
-    return any(same(word, prediction.answer.strip(" .$%").lower()) for text in said for word in re.split(r"[\s,;]+", text))
+    return any(
+        same(word, prediction.answer.strip(" .$%").lower()) for text in said for word in re.split(r"[\s,;]+", text)
+    )
 
 
 @metric

@@ -8,7 +8,7 @@ import cascade
 PACKAGE = Path(cascade.__file__).parent
 LAYERS: list[tuple[str, set[str]]] = [
     ("definitions", {"errors", "redaction", "settings", "spending", "rows", "fields", "dataset", "metrics", "experiment", "options", "sources", "discover", "nearest", "ensemble", "program",
-                     "programs"}),
+                     "programs", "tools"}),
     ("judgement", {"outcome", "evaluation", "costs", "intervals", "comparison", "evidence", "reasons", "decision"}),
     ("lm", {"lm"}),
     ("work", {"optimizers", "building", "stage", "headroom", "bounds", "forecast", "check", "checks", "journal", "progress", "publishing",

@@ -124,7 +124,11 @@ class Agent(Flow):
 
     def _turn(self, said: Any) -> Any:
         """Use a tool; whatever goes wrong is what it said."""
-        tool, raw, thought = self.tools[said.tool], said.get("arguments", said.get("argument", "")), said.get("thought", "")
+        tool, raw, thought = (
+            self.tools[said.tool],
+            said.get("arguments", said.get("argument", "")),
+            said.get("thought", ""),
+        )
         given: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {"argument": raw}
         try:
             given = _fields(said.tool, raw, takes_of(tool))

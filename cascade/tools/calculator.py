@@ -1,7 +1,7 @@
 """Arithmetic that a model asks for.
 
-Invariant: nothing is run. The text is parsed, and of what Python's grammar allows only numbers, `+ - * / // % **`,
-parentheses and the functions below are reckoned, within limits on length and size; so no text takes long or much memory.
+Invariant: nothing is run. The text is parsed, and of what Python's grammar allows only numbers, `+ - * / // % **`, parentheses
+and the functions below are reckoned, within limits on length and size; so no text takes long or much memory.
 """
 
 import ast
@@ -100,7 +100,9 @@ def _called(name: str, given: list[Number]) -> Number:
         raise StepFailed(f"There is no function {_shown(name)}. There are {', '.join(FUNCTIONS)}.")
     least, most = _ARGUMENTS[name]
     if not least <= len(given) <= most:
-        raise StepFailed(f"{name} was given {len(given)} numbers. It takes {least}{f' to {most}' if most > least else ''}.")
+        raise StepFailed(
+            f"{name} was given {len(given)} numbers. It takes {least}{f' to {most}' if most > least else ''}."
+        )
     return FUNCTIONS[name](*given)
 
 

@@ -161,13 +161,14 @@ class Live:
             raise
         except Late:
             raise StepFailed(
-                f"Yahoo Finance did not answer for {company[:60]!r} within {self.timeout:g} s. Try again, or raise timeout."
+                f"Yahoo Finance did not answer for {company[:60]!r} within {self.timeout:g} s. Try again, or raise "
+                "timeout."
             ) from None
         except Exception as error:
             kind = " ".join(f"{type(error).__name__}: {error}".split())[:160]
             raise StepFailed(
-                f"Yahoo Finance could not be asked for {company[:60]!r} ({kind}). Check the connection and the symbol, or "
-                "use snapshots(…), which need none."
+                f"Yahoo Finance could not be asked for {company[:60]!r} ({kind}). Check the connection and the symbol, "
+                "or use snapshots(…), which need none."
             ) from None
 
 
