@@ -15,6 +15,7 @@ import dspy
 from cascade.errors import StageFailed
 from cascade.lm.embedded.adapter import training_adapter
 from cascade.nearest import NearestPredict, as_shown
+from cascade.optimizers.labels import has_labels, labelled
 from cascade.optimizers.work import Given, Work
 
 
@@ -22,9 +23,10 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
     """Drops failing examples first, then does what its base does; stands in for it in every stage.
 
     Args:
-        max_labeled_rows: rows made of the labels of examples that were not answered well, as `max_labeled_demos` does
-            for demos: a small model is right on the easy ones, and they alone teach it little. Only for programs of
-            one predictor, whose output fields the examples have.
+        max_labeled_rows: examples that were not answered well of which the labels are learned, as `max_labeled_demos`
+            does for demos: a small model is right on the easy ones, and they alone teach it little. The examples have
+            the outputs of all predictors; each learns its own from what it is given when those before it say theirs
+            (`cascade.optimizers.labels`).
         options: of `dspy.BootstrapFinetune`.
     """
 
@@ -54,7 +56,7 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
             answered = self._answered(program, answered)
         if not answered:
             raise StageFailed(f"None of {len(trainset)} training examples was answered in the right format.")
-        self._labeled = _labels(student, trainset) if self.max_labeled_rows else []
+        self._labeled = self._labels(student, trainset) if self.max_labeled_rows else []
         tuned = super().compile(student, answered, teacher)
         for predictor in tuned.predictors():
             if self.exclude_demos and isinstance(predictor, NearestPredict):
@@ -83,39 +85,36 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
             futures = [pool.submit(copy_context().run, answers, example) for example in examples]
         return [example for example, future in zip(examples, futures, strict=True) if future.result()]
 
+    def _labels(self, student: Any, trainset: Sequence[Any]) -> list[dict[str, Any]]:
+        """Rows as bootstrapping makes them, with the examples' labels for answers."""
+        if not all(has_labels(student, example.keys()) for example in trainset):
+            wanted = dict.fromkeys(name for one in student.predictors() for name in one.signature.output_fields)
+            raise StageFailed(
+                f"max_labeled_rows needs examples with the outputs of all predictors ({', '.join(wanted)}). Leave it "
+                "out, or add them to the rows."
+            )
+        traces = labelled(student, trainset, self.num_threads)
+        return [
+            {"example": example, "score": 1.0, "trace": trace}
+            for example, trace in zip(trainset, traces, strict=True)
+            if trace
+        ]
+
     def _prepare_finetune_data(self, trace_data: Sequence[Any], lm: Any, pred_ind: int | None = None) -> Any:
         good = [row for row in trace_data if self.metric is None or row["score"] > 0]
         known = {id(row["example"]) for row in good}
-        labeled = [example for example in self._labeled if id(example) not in known][: self.max_labeled_rows]
+        labeled = [row for row in self._labeled if id(row["example"]) not in known][: self.max_labeled_rows]
         if not good and not labeled:
             raise StageFailed(
                 f"None of {len(trace_data)} training answers was good enough to learn from. Improve prompts first, "
                 "give a better teacher, or lower the metric's threshold."
             )
-        good += [_as_trace(trace_data[0]["trace"], example) for example in labeled]
+        good += labeled
         with dspy.context(adapter=training_adapter(lm)):
             return super()._prepare_finetune_data([_with_demos_as_shown(row) for row in good], lm, pred_ind)
-
-
-def _labels(student: Any, trainset: Sequence[Any]) -> list[Any]:
-    predictors = student.predictors()
-    wanted = set(predictors[0].signature.output_fields)
-    if len(predictors) > 1 or not all(wanted <= set(example.keys()) for example in trainset):
-        raise StageFailed(
-            "max_labeled_rows needs a program of one predictor, and examples with its output fields "
-            f"({', '.join(sorted(wanted))}). Leave it out."
-        )
-    return list(trainset)
 
 
 def _with_demos_as_shown(row: Mapping[str, Any]) -> dict[str, Any]:
     """What is trained on is the prompt that was asked: demos that depend on the question are in it."""
     return {**row, "trace": [(as_shown(one, inputs), inputs, told) for one, inputs, told in row["trace"]]}
 
-
-def _as_trace(like: Sequence[Any], example: Any) -> dict[str, Any]:
-    """A row as bootstrapping makes them, with the example's label for an answer."""
-    predictor, inputs, _ = like[0]
-    label = dspy.Prediction(**{name: example[name] for name in predictor.signature.output_fields})
-    given = {name: example[name] for name in inputs if name in example}
-    return {"example": example, "score": 1.0, "trace": [(predictor, given, label)]}

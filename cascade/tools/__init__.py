@@ -1,1 +1,4 @@
-"""What programs use beside a model: each file is one tool, and none asks a model or the network unless it says so."""
+"""Parts that a program uses beside LMs: each a file of its own, usable without the rest of cascade.
+
+Invariant: what a tool needs of other packages is imported when it is first used.
+"""
