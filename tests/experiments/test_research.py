@@ -31,7 +31,11 @@ def test_every_finding_stands_in_its_passage_and_holds_the_answer() -> None:
 
 
 def test_sizes_and_sources() -> None:
-    assert [(len(split), len(set(split.groups or ()))) for split in (TRAIN, DEV, TEST)] == [(78, 39), (60, 30), (80, 40)]
+    assert [(len(split), len(set(split.groups or ()))) for split in (TRAIN, DEV, TEST)] == [
+        (78, 39),
+        (60, 30),
+        (80, 40),
+    ]
     assert {one["source"] for one in index_of("research").passages} == {"handbook", "minutes", "register"}
     assert len(index_of("research").passages) == 141
 
