@@ -4,12 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-<<<<<<<< HEAD:tests/production/incoming/test_incoming_personal.py
-from cascade.production.incoming.personal import impersonal
-========
-from cascade.tools.personal import impersonal
->>>>>>>> 6a27973147b4b561cb508aec3d1a72556b51a061:tests/tools/test_tools_personal.py
-
+<from cascade.tools.personal import impersonal
+>
 
 @pytest.mark.parametrize(
     ("text", "left"),
