@@ -5,8 +5,10 @@
     │   ├── ExperimentError           the file in experiments/, its stages, its program
     │   ├── DatasetError              rows, splits, fields, fingerprints
     │   ├── MetricError               a metric that returns what is no score
+    │   ├── ProgramError              steps of a program that do not fit one another
     │   └── SettingsError             pyproject.toml, environment, LMs by name, keys
     ├── EvaluationFailed              too many examples failed to be worth a score
+    ├── StepFailed                    a step of a program could not do its work; a failing example is data
     ├── StageFailed                   an optimizer could not finish; the cascade goes on
     ├── LedgerError                   the ledger cannot be read or written
     ├── JournalError                  the journal cannot be written; what was answered is kept
@@ -52,12 +54,20 @@ class MetricError(DefinitionError):
     """A metric returned something that is not a score; a check finds most of them before any LM call."""
 
 
+class ProgramError(DefinitionError):
+    """Steps of a program do not fit one another; raised when it is put together."""
+
+
 class SettingsError(DefinitionError):
     """A setting, an LM name or a key is missing or wrong."""
 
 
 class EvaluationFailed(CascadeError):
     """More examples failed than the cap allows; a score would say nothing."""
+
+
+class StepFailed(CascadeError):
+    """A step of a program could not do its work: an unknown route, a needed branch that failed, no majority."""
 
 
 class StageFailed(CascadeError):

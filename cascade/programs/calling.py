@@ -1,0 +1,253 @@
+"""How steps are called: here, in threads or awaited, each under its name.
+
+Invariant: whoever calls a step gets a `Visit` back, whatever happened; only what is no `Exception` (an order to stop)
+is raised. Steps that run at once see the caller's context, and write into traces of their own, which the caller puts in
+the order of the steps: what an optimizer learns from does not depend on who was first.
+"""
+
+import asyncio
+import contextvars
+import inspect
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import dspy
+
+from cascade.errors import StepFailed
+
+PLACE = "cascade_place"
+WATCHERS = "cascade_watchers"
+"""Keys of `dspy.context`, which DSPy carries into its own threads too."""
+IN_STEP = "In step "
+
+
+@dataclass(frozen=True)
+class Call:
+    """A wish of a flow: this step with these fields.
+
+    Args:
+        name: of the step, by which errors, profiles and traces know it.
+        module: any `dspy.Module`.
+        timeout: seconds after which it counts as failed. What runs in a thread cannot be ended: it may finish the
+            module that it is in, and starts no further step.
+    """
+
+    name: str
+    module: Any
+    fields: Mapping[str, Any]
+    timeout: float | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A step that failed, as data.
+
+    Args:
+        step: its path, as in `research.retrieve`.
+    """
+
+    step: str
+    error: Exception
+
+    @property
+    def reason(self) -> str:
+        """Kind and message, in one line."""
+        return " ".join(f"{type(self.error).__name__}: {self.error}".split()).removesuffix(":")
+
+
+@dataclass
+class Visit:
+    """One call of a step, as watchers see it: `outcome` is set when they are left, unless it was stopped.
+
+    Args:
+        path: names from the outermost flow to the step.
+        trace: what its predictors said, as `dspy.settings.trace` has it; None where nobody asked for a trace.
+    """
+
+    call: Call
+    path: tuple[str, ...]
+    trace: list[Any] | None
+    outcome: "dspy.Prediction | Failed | None" = None
+
+    @property
+    def step(self) -> str:
+        """The path as one word."""
+        return ".".join(self.path)
+
+
+Watcher = Callable[[Visit], AbstractContextManager[Any]]
+"""Entered in the step's own thread and context before it runs, and left when its outcome is known."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the program a call is made, and who may have given it up."""
+
+    path: tuple[str, ...] = ()
+    given_up: tuple[threading.Event, ...] = field(default=(), repr=False)
+
+
+class Abandoned(BaseException):
+    """Nobody waits for this step any more; no `except Exception` of a recovery may keep it going."""
+
+
+@contextmanager
+def watching(watcher: Watcher) -> Generator[None, None, None]:
+    """Let `watcher` see every call of a step inside, in all threads."""
+    with dspy.context(**{WATCHERS: (*dspy.settings.get(WATCHERS, ()), watcher)}):
+        yield
+
+
+def step_of(error: BaseException) -> str:
+    """The path of the step in which an error was raised; "" if in none."""
+    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(IN_STEP)]
+    return notes[0].removeprefix(IN_STEP).strip("'.") if notes else ""
+
+
+def call_all(calls: Sequence[Call]) -> list[Visit]:
+    """Call steps at once, in the order given; one without a time-out stays in this thread."""
+    if len(calls) == 1 and calls[0].timeout is None:
+        return [_attempt(calls[0])]
+    branches = [_Branch(call) for call in calls]
+    try:
+        for branch in branches:
+            branch.start()
+        return _collected(branches)
+    finally:
+        for branch in branches:
+            branch.given_up.set()
+
+
+async def acall_all(calls: Sequence[Call]) -> list[Visit]:
+    """The same, awaited."""
+    if len(calls) == 1 and calls[0].timeout is None:
+        return [await _aattempt(calls[0])]
+    tasks = [asyncio.ensure_future(_awithin(call)) for call in calls]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _attempt(call: Call) -> Visit:
+    with _visiting(call) as visit:
+        visit.outcome = prediction_of(call.module(**call.fields), visit.step)
+    return visit
+
+
+async def _aattempt(call: Call) -> Visit:
+    with _visiting(call) as visit:
+        visit.outcome = prediction_of(await _awaited(call.module, call.fields), visit.step)
+    return visit
+
+
+async def _awaited(module: Any, fields: Mapping[str, Any]) -> Any:
+    """A module that cannot be awaited runs in a thread, which `to_thread` gives the context of this task."""
+    if hasattr(type(module), "aforward"):
+        return await module.acall(**fields)
+    return await asyncio.to_thread(module, **fields)
+
+
+@contextmanager
+def _visiting(call: Call) -> Generator[Visit, None, None]:
+    """A step's own place and trace; an `Exception` becomes its outcome."""
+    place = dspy.settings.get(PLACE, Place())
+    if any(event.is_set() for event in place.given_up):
+        raise Abandoned(call.name)
+    trace: list[Any] | None = None if dspy.settings.trace is None else []
+    visit = Visit(call, (*place.path, call.name), trace)
+    with dspy.context(trace=trace, **{PLACE: Place(visit.path, place.given_up)}), ExitStack() as watched:
+        for watcher in dspy.settings.get(WATCHERS, ()):
+            watched.enter_context(watcher(visit))
+        try:
+            yield visit
+        except Exception as error:
+            if not step_of(error):
+                error.add_note(f"{IN_STEP}{visit.step!r}.")
+            visit.outcome = Failed(step_of(error), error)
+
+
+@contextmanager
+def _may_be_given_up(event: threading.Event) -> Generator[None, None, None]:
+    place = dspy.settings.get(PLACE, Place())
+    with dspy.context(**{PLACE: Place(place.path, (*place.given_up, event))}):
+        yield
+
+
+class _Branch:
+    """One step in a thread of its own, with the context of who starts it. No pool: groups nest, and a pool could fill
+    with those who wait for it.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self.call, self.given_up = call, threading.Event()
+        self.future: Future[Visit] = Future()
+        self.ends = float("inf") if call.timeout is None else time.monotonic() + call.timeout
+        self._context = contextvars.copy_context()
+
+    def start(self) -> None:
+        threading.Thread(target=self._context.run, args=(self._work,), name=self.call.name, daemon=True).start()
+
+    def _work(self) -> None:
+        try:
+            with _may_be_given_up(self.given_up):
+                self.future.set_result(_attempt(self.call))
+        except BaseException as stop:
+            self.future.set_exception(stop)
+
+
+def _collected(branches: Sequence[_Branch]) -> list[Visit]:
+    """Each branch's visit, or its time-out; the first order to stop is raised as soon as it is seen."""
+    visits: dict[Future[Visit], Visit] = {}
+    waiting = {branch.future: branch for branch in branches}
+    while waiting:
+        rest = min(branch.ends for branch in waiting.values()) - time.monotonic()
+        done, _ = wait(waiting, None if rest == float("inf") else max(0.0, rest), FIRST_EXCEPTION)
+        for future in done:
+            visits[future] = future.result()
+            del waiting[future]
+        for future, branch in list(waiting.items()):
+            if branch.ends <= time.monotonic():
+                branch.given_up.set()
+                visits[future] = _late(branch.call)
+                del waiting[future]
+    return [visits[branch.future] for branch in branches]
+
+
+async def _awithin(call: Call) -> Visit:
+    given_up = threading.Event()
+    try:
+        with _may_be_given_up(given_up):
+            return await asyncio.wait_for(_aattempt(call), call.timeout)
+    except TimeoutError:  # not the step's own: that is an outcome
+        return _late(call)
+    finally:
+        given_up.set()
+
+
+def _late(call: Call) -> Visit:
+    visit = Visit(call, (*dspy.settings.get(PLACE, Place()).path, call.name), None)
+    error = TimeoutError(f"Step {visit.step!r} took over {call.timeout:g} s.")
+    error.add_note(f"{IN_STEP}{visit.step!r}.")
+    visit.outcome = Failed(visit.step, error)
+    return visit
+
+
+def prediction_of(value: Any, step: str) -> Any:
+    """What a step returned as a `dspy.Prediction`; raises `StepFailed` if it has no named fields."""
+    if isinstance(value, dspy.Prediction):
+        return value
+    if isinstance(value, dspy.Example | Mapping):
+        return dspy.Prediction(**dict(value))
+    if inspect.isawaitable(value):
+        raise StepFailed(f"Step {step!r} can only be awaited. Call the program with acall(…).")
+    raise StepFailed(
+        f"Step {step!r} returned {type(value).__name__}, which has no named fields. Return a dict or a "
+        "dspy.Prediction, or say what it is called: Step(function, gives=('name',))."
+    )
