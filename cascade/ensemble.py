@@ -4,11 +4,12 @@ Invariant: a vote is its members' states: it is built from the same factory as t
 """
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dspy
+
+from cascade.programs.voting import count, opinion
 
 _MEMBER = re.compile(r"members\[\d+\](\.|$)")
 _ITSELF = "self"
@@ -36,9 +37,7 @@ class Vote(dspy.Module):  # type: ignore[misc]
                 failure = error
         if not said:
             raise failure or ValueError("A vote needs members.")
-        votes = Counter(map(_opinion, said))
-        most = max(votes.values())
-        return next(prediction for prediction in said if votes[_opinion(prediction)] == most)
+        return said[count([opinion(prediction[list(prediction.keys())[-1]]) for prediction in said]).winner]
 
 
 def built(factory: Callable[[], Any], state: Mapping[str, Any]) -> Any:
@@ -52,8 +51,3 @@ def built(factory: Callable[[], Any], state: Mapping[str, Any]) -> Any:
         member, _, rest = name.partition("]")
         members.setdefault(member, {})[rest.removeprefix(".") or _ITSELF] = one
     return Vote([built(factory, members[member]) for member in sorted(members, key=lambda one: (len(one), one))])
-
-
-def _opinion(prediction: Any) -> str:
-    last = list(prediction.keys())[-1]
-    return dspy.evaluate.normalize_text(str(prediction[last])) or str(prediction[last])

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cascade.dataset import Split
-from cascade.errors import CascadeError, EvaluationFailed, MetricError
+from cascade.errors import CascadeError, EvaluationFailed, MetricError, StepFailed
 from cascade.fields import plain, shortened
 from cascade.metrics import Metric
 from cascade.outcome import Outcome, averaged, known_mean
@@ -189,8 +189,10 @@ def _one(program: Callable[..., Any], example: Any, id_: str, metric: Metric, ro
         )
     except MetricError as error:
         raise MetricError(f"Example {id_!r}: {error}") from None
-    except CascadeError:
-        raise
+    except CascadeError as error:
+        if not isinstance(error, StepFailed):
+            raise
+        found = dict(error=told(error))
     except Exception as error:
         found = dict(error=told(error), unparseable=isinstance(error, AdapterParseError))
     ended = time.perf_counter()

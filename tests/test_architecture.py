@@ -7,11 +7,12 @@ import cascade
 
 PACKAGE = Path(cascade.__file__).parent
 LAYERS: list[tuple[str, set[str]]] = [
-    ("definitions", {"errors", "redaction", "settings", "spending", "rows", "fields", "dataset", "metrics", "experiment", "options", "sources", "discover", "nearest", "ensemble", "program"}),
+    ("definitions", {"errors", "redaction", "settings", "spending", "rows", "fields", "dataset", "metrics", "experiment", "options", "sources", "discover", "nearest", "ensemble", "program",
+                     "programs"}),
     ("judgement", {"outcome", "evaluation", "costs", "intervals", "comparison", "evidence", "reasons", "decision"}),
     ("lm", {"lm"}),
     ("work", {"optimizers", "building", "stage", "headroom", "bounds", "forecast", "check", "checks", "journal", "progress", "publishing",
-              "recording", "reserve", "result", "session", "tally", "proving", "recipes", "runner", "programs", "testing", "warm"}),
+              "recording", "reserve", "result", "session", "tally", "proving", "recipes", "runner", "testing", "warm"}),
     ("mlflow_store", {"mlflow_store"}),
     ("report", {"report"}),
     ("running", {"running", "existing", "exporting"}),

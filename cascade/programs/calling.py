@@ -10,7 +10,7 @@ import contextvars
 import inspect
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -143,11 +143,11 @@ def _attempt(call: Call) -> Visit:
 
 async def _aattempt(call: Call) -> Visit:
     with _visiting(call) as visit:
-        visit.outcome = prediction_of(await _awaited(call.module, call.fields), visit.step)
+        visit.outcome = prediction_of(await awaited(call.module, call.fields), visit.step)
     return visit
 
 
-async def _awaited(module: Any, fields: Mapping[str, Any]) -> Any:
+async def awaited(module: Any, fields: Mapping[str, Any]) -> Any:
     """A module that cannot be awaited runs in a thread, which `to_thread` gives the context of this task."""
     if hasattr(type(module), "aforward"):
         return await module.acall(**fields)
@@ -160,7 +160,7 @@ def _visiting(call: Call) -> Generator[Visit, None, None]:
     place = dspy.settings.get(PLACE, Place())
     if any(event.is_set() for event in place.given_up):
         raise Abandoned(call.name)
-    trace: list[Any] | None = None if dspy.settings.trace is None else []
+    trace = None if dspy.settings.trace is None else StepTrace()
     visit = Visit(call, (*place.path, call.name), trace)
     with dspy.context(trace=trace, **{PLACE: Place(visit.path, place.given_up)}), ExitStack() as watched:
         for watcher in dspy.settings.get(WATCHERS, ()):
@@ -237,6 +237,25 @@ def _late(call: Call) -> Visit:
     error.add_note(f"{IN_STEP}{visit.step!r}.")
     visit.outcome = Failed(visit.step, error)
     return visit
+
+
+class StepTrace(list[Any]):
+    """What the predictors of a step said.
+
+    Args:
+        onward: the trace that took it in when the flow ended; what is said later (by a `Lazy` step) goes there.
+    """
+
+    onward: "list[Any] | None" = None
+
+
+def extend(trace: list[Any], said: Iterable[Any]) -> None:
+    """Add to a trace, or to where it has gone; the oldest entries make way as in DSPy."""
+    while isinstance(trace, StepTrace) and trace.onward is not None:
+        trace = trace.onward
+    if (most := dspy.settings.max_trace_size) > 0:
+        trace.extend(said)
+        del trace[:-most]
 
 
 def prediction_of(value: Any, step: str) -> Any:

@@ -12,8 +12,8 @@ from typing import Any
 import dspy
 
 from cascade.errors import ProgramError, StepFailed
-from cascade.programs.calling import Call, Failed, Visit, acall_all, call_all, prediction_of
-from cascade.programs.ports import Ports, gives_of, takes_of
+from cascade.programs.calling import Call, Failed, StepTrace, Visit, acall_all, call_all, extend, prediction_of
+from cascade.programs.ports import Ports, takes_of
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,14 @@ Steps = Generator[Request, Any, Any]
 """What `Flow.steps` is: yields requests, returns fields (a `dspy.Prediction` or a mapping)."""
 
 
+WRITTEN = frozenset({
+    "lm", "history", "callbacks", "score", "total_calls", "prompt_model_total_calls", "trial_logs", "detailed_results",
+    "candidate_programs", "mb_candidate_programs", "results_best", "results_latest", "simba_idx",
+    "flag_compilation_error_occurred",
+})  # fmt: skip
+"""Attributes that DSPy and its optimizers put into programs; a step in one of them would be gone afterwards."""
+
+
 class Flow(dspy.Module):  # type: ignore[misc]
     """The base of everything in `cascade.programs`: write `steps`, and get `__call__`, `acall` and the rest of DSPy.
 
@@ -49,6 +57,10 @@ class Flow(dspy.Module):  # type: ignore[misc]
     A step that fails alone raises its error at the `yield`, where it can be caught; in a group it is sent as `Failed`.
     Keep modules in attributes, or in a list or dict that is one: DSPy finds them nowhere else.
     """
+
+    shape = "series"
+    """How it is drawn: its steps one after the other; of `choice` the first one decides which of the others runs; of
+    `branches` all run at once, then `merge`; a `loop` goes back to its first."""
 
     def steps(self, **fields: Any) -> Steps:
         """The logic; a generator."""
@@ -104,11 +116,14 @@ class _Walk:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._steps.close()
-        trace, most = dspy.settings.trace, dspy.settings.max_trace_size
-        if trace is not None and most > 0:
-            said = [visit for visit in self._visits if error or not isinstance(visit.outcome, Failed)]
-            trace.extend(entry for visit in said for entry in visit.trace or ())
-            del trace[:-most]
+        trace = dspy.settings.trace
+        if trace is None:
+            return
+        said = [visit.trace for visit in self._visits if error or not isinstance(visit.outcome, Failed)]
+        extend(trace, (entry for one in said for entry in one or ()))
+        for one in said:
+            if isinstance(one, StepTrace):
+                one.onward = trace
 
     def go_on(self, visits: Sequence[Visit]) -> None:
         """Hand over what came of the calls, and find what is wanted next."""
@@ -162,26 +177,37 @@ def told(names: Iterable[str]) -> str:
 
 def free_name(name: str, owner: Any, what: str = "Step") -> str:
     """The name of a step, if it can be one; raises `ProgramError`."""
-    if (
-        name.startswith("_")
-        or not name.isidentifier()
-        or name in ("lm", "history", "callbacks")
-        or hasattr(owner, name)
-    ):
+    if name in WRITTEN or hasattr(owner, name) or name.startswith("_") or not name.isidentifier():
         raise ProgramError(
-            f"{what} {name!r} of {owner.__name__} has a name that every program uses itself, or that is no name in "
-            "Python. Choose another."
+            f"{what} {name!r} of {owner.__name__} has a name that DSPy or its optimizers write to in every program, or "
+            "that is no name in Python. Choose another."
         )
     return name
 
 
-def own_field(name: str, given: Ports | None, what: str) -> None:
-    """Raise `ProgramError` where a step gives a field that the architecture itself gives."""
-    if name in (given or {}):
-        raise ProgramError(f"{what} gives a field {name!r}, which is where its flow says what it did. Rename it.")
+def added(given: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields so far and those of the next step, which count and come last; what failed adds up."""
+    failed = {**given.get("failed", {}), **said.get("failed", {})} if "failed" in given and "failed" in said else None
+    merged = {**{name: value for name, value in given.items() if name not in said}, **said}
+    return merged if failed is None else {**merged, "failed": failed}
+
+
+def keys(names: Iterable[str], what: str) -> None:
+    """Raise `ProgramError` if one cannot be a key under which DSPy finds a module."""
+    for name in names:
+        if not isinstance(name, str) or not name or set(name) & set("'\\\n"):
+            raise ProgramError(f"{what} {name!r} has a name that is empty or holds a quote. Choose another.")
+
+
+def value_of(said: Any, field: str, step: str) -> Any:
+    """A field of what a step said; the last one if no field is named."""
+    name = field or (list(said.keys()) or [""])[-1]
+    if name not in said:
+        raise StepFailed(f"Step {step!r} gave no {name!r}. It gave: {told(said.keys())}.")
+    return said[name]
 
 
 __all__ = [
-    "Call", "Discard", "Failed", "Flow", "Request", "Steps", "Together", "call", "free_name", "gives_of", "own_field",
-    "takes_of", "told",
+    "Call", "Discard", "Failed", "Flow", "Request", "Steps", "Together", "added", "call", "free_name", "keys", "told",
+    "value_of",
 ]  # fmt: skip

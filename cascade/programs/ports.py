@@ -4,7 +4,7 @@ Invariant: None means that it is not known, and nothing is refused for what is n
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
@@ -19,10 +19,17 @@ class Port:
     Args:
         type: as it is annotated; `Any` where it is not.
         sure: taken: it must be there; given: it always is.
+        sometimes: not sure, but needed, or given, on one of several ways.
     """
 
     type: Any = Any
     sure: bool = True
+    sometimes: bool = False
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody has to give it."""
+        return self.sure or self.sometimes
 
 
 Ports = Mapping[str, Port]
@@ -49,6 +56,50 @@ def gives_of(module: Any) -> Ports | None:
         return None
     more = {"trajectory": Port(dict), "reasoning": Port(str)} if isinstance(module, dspy.ReAct) else {}
     return {**more, **{name: Port(_type(field)) for name, field in signature.output_fields.items()}}
+
+
+def either(ways: Iterable[Ports | None]) -> Ports | None:
+    """Of several ways one is gone: only what all of them have is sure."""
+    known = list(ways)
+    if None in known:
+        return None
+    found: dict[str, Port] = {}
+    for name in dict.fromkeys(name for one in known for name in one or ()):
+        had = [one[name] for one in known if one and name in one]
+        sure = len(had) == len(known) and all(port.sure for port in had)
+        found[name] = Port(had[0].type, sure, not sure and any(port.wanted for port in had))
+    return found
+
+
+def both(parts: Iterable[Ports | None]) -> Ports | None:
+    """All of them happen: what one of them has for sure is sure."""
+    found: dict[str, Port] = {}
+    for one in parts:
+        if one is None:
+            return None
+        for name, port in one.items():
+            had = found.get(name, port)
+            sure = had.sure or port.sure
+            found[name] = Port(had.type, sure, not sure and (had.wanted or port.wanted))
+    return found
+
+
+def chained(parts: Iterable[tuple[Ports | None, Ports | None]]) -> Ports | None:
+    """What parts (takes, gives) that follow one another take from outside."""
+    needed: Ports | None = {}
+    there: set[str] = set()
+    for takes, gives in parts:
+        fresh = None if takes is None else {name: port for name, port in takes.items() if name not in there}
+        needed = both([needed, fresh])
+        if needed is None or gives is None:
+            return None
+        there |= {name for name, port in gives.items() if port.sure}
+    return needed
+
+
+def ports_of(module: Any) -> tuple[Ports | None, Ports | None]:
+    """What a module takes and gives."""
+    return takes_of(module), gives_of(module)
 
 
 def signature_of(module: Any) -> Any:

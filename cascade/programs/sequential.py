@@ -11,9 +11,52 @@ import dspy
 from dspy.signatures.signature import ensure_signature
 
 from cascade.errors import ProgramError, StepFailed
-from cascade.programs.flow import Flow, Steps, call, free_name, told
-from cascade.programs.ports import Port, Ports, gives_of, takes_of
+from cascade.programs.flow import Flow, Steps, added, call, free_name, told
+from cascade.programs.ports import Ports, both, chained, gives_of, ports_of, takes_of
 from cascade.programs.step import as_step
+
+
+class Renamed(Flow):
+    """A step under other names of fields, where two steps call one thing differently.
+
+    >>> search = Step(lambda query: [query], gives="found")
+    >>> Renamed(search, takes={"query": "question"}, gives={"found": "passages"})(question="why").passages
+    ['why']
+
+    Args:
+        takes: name outside by name inside.
+        gives: name outside by name inside.
+    """
+
+    def __init__(
+        self, part: Any, takes: Mapping[str, str] | None = None, gives: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__()
+        self.part = as_step(part)
+        self._outside, self._given = dict(takes or {}), dict(gives or {})
+        for names, known in ((self._outside, takes_of(self.part)), (self._given, gives_of(self.part))):
+            if known is not None and (lost := [name for name in names if name not in known]):
+                raise ProgramError(f"Renamed names {told(lost)}, which its step does not have. It has: {told(known)}.")
+
+    @property
+    def takes(self) -> Ports | None:
+        """Under the names outside."""
+        known = takes_of(self.part)
+        return None if known is None else _under(self._outside, known)
+
+    @property
+    def gives(self) -> Ports | None:
+        """Under the names outside."""
+        known = gives_of(self.part)
+        return None if known is None else _under(self._given, known)
+
+    def steps(self, **fields: Any) -> Steps:
+        """Rename, call, rename."""
+        hidden = set(self._outside.values()) - set(self._outside)
+        state = {name: value for name, value in fields.items() if name not in hidden}
+        inside = {name: fields[outside] for name, outside in self._outside.items() if outside in fields}
+        said = yield call("part", self.part, {**state, **inside})
+        return _under(self._given, said)
 
 
 class Pipeline(Flow):
@@ -71,31 +114,19 @@ class Pipeline(Flow):
         """Of the signature; else what its steps need and none before gives."""
         if self._signature:
             return takes_of(dspy.Predict(self._signature))
-        needed: dict[str, Port] = {}
-        there: set[str] = set()
-        for part in self.named_steps().values():
-            takes, gives = takes_of(part), gives_of(part)
-            if takes is None:
-                return None
-            needed = {**{name: port for name, port in takes.items() if name not in there}, **needed}
-            if gives is None:
-                return None
-            there |= set(gives)
-        return needed
+        return chained(map(ports_of, self.named_steps().values()))
 
     @property
     def gives(self) -> Ports | None:
         """What its steps give; None if one does not say."""
-        found = [gives_of(part) for part in self.named_steps().values()]
-        every = {name: port for gives in found if gives is not None for name, port in gives.items()}
-        return None if None in found else every
+        return both(map(gives_of, self.named_steps().values()))
 
     def steps(self, **fields: Any) -> Steps:
         """Call them, one after the other."""
         given: dict[str, Any] = {}
         for name, part in self.named_steps().items():
             said = yield call(name, part, {**fields, **given})
-            given = {**{field: value for field, value in given.items() if field not in said}, **said}
+            given = added(given, said)
         wanted = self._signature.output_fields if self._signature else ()
         if missing := [field for field in wanted if field not in given]:
             raise StepFailed(f"No step of the pipeline gave {told(missing)}. They gave: {told(given)}.")
@@ -109,7 +140,7 @@ class Pipeline(Flow):
             return
         there, known = dict(self.takes or {}), True
         for name, part in self.named_steps().items():
-            missing = [field for field, port in (takes_of(part) or {}).items() if port.sure and field not in there]
+            missing = [field for field, port in (takes_of(part) or {}).items() if port.wanted and field not in there]
             if missing and known:
                 raise ProgramError(
                     f"Step {name!r} needs {told(missing)}, which is neither an input nor given by a step before it. "
@@ -133,3 +164,7 @@ class Pipeline(Flow):
         if name not in self._order:
             raise ProgramError(f"The pipeline has no step {name!r}. It has: {told(self._order)}.")
         return name
+
+
+def _under(names: Mapping[str, str], fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {names.get(name, name): value for name, value in fields.items()}

@@ -24,15 +24,15 @@ class Step(dspy.Module):  # type: ignore[misc]
 
     Args:
         function: takes fields by name; returns a mapping or a `dspy.Prediction`, or what `gives` names.
-        gives: names of what it returns: the value itself for one name, a tuple for several.
+        gives: names of what it returns: the value itself for one name, a tuple for several; () where it gives nothing.
     """
 
-    def __init__(self, function: Callable[..., Any], gives: str | Sequence[str] = ()) -> None:
+    def __init__(self, function: Callable[..., Any], gives: str | Sequence[str] | None = None) -> None:
         super().__init__()
         if not callable(function):
             raise ProgramError(f"{function!r} is no function and no module, so it cannot be a step.")
         self.function = function
-        self.names = (gives,) if isinstance(gives, str) else tuple(gives)
+        self.names = (gives,) if isinstance(gives, str) else None if gives is None else tuple(gives)
 
     @property
     def takes(self) -> Ports | None:
@@ -42,7 +42,7 @@ class Step(dspy.Module):  # type: ignore[misc]
     @property
     def gives(self) -> Ports | None:
         """What was declared."""
-        return {name: Port() for name in self.names} or None
+        return None if self.names is None else {name: Port() for name in self.names}
 
     def forward(self, **fields: Any) -> Any:
         """Call it; an awaitable is awaited here, in a thread if this one has a loop already."""
@@ -62,7 +62,7 @@ class Step(dspy.Module):  # type: ignore[misc]
     def _named(self, value: Any) -> Any:
         if isinstance(value, dspy.Example | Mapping):
             return value if isinstance(value, dspy.Prediction) else dspy.Prediction(**dict(value))
-        if len(self.names) == 1:
+        if self.names and len(self.names) == 1:
             return dspy.Prediction(**{self.names[0]: value})
         if self.names and isinstance(value, tuple) and len(value) == len(self.names):
             return dspy.Prediction(**dict(zip(self.names, value, strict=True)))
@@ -74,9 +74,14 @@ class Step(dspy.Module):  # type: ignore[misc]
         )
 
 
-def as_step(part: Any, gives: str | Sequence[str] = ()) -> Any:
+def as_step(part: Any, gives: str | Sequence[str] | None = None) -> Any:
     """A module as it is; a function as a `Step`."""
     return part if isinstance(part, dspy.Module) else Step(part, gives)
+
+
+def nothing() -> dict[str, Any]:
+    """The function of a step that does nothing."""
+    return {}
 
 
 def _finished(awaitable: Any) -> Any:
