@@ -83,4 +83,5 @@ def read_from_mlflow(uri: str, settings: Settings, *, weights: bool = True) -> E
         Snapshot(saved.state, saved.config["predictors"]),
         saved.config["lms"],
         coming=frozenset() if weights else frozenset(saved.config["weights"]),
+        factory=saved.config["factory"],
     )

@@ -144,9 +144,9 @@ class Journal:
         return journal
 
     @classmethod
-    def at(cls, home: Path, record: RunRecord) -> "Journal":
+    def at(cls, home: Path, record: RunRecord, place: str = "runs") -> "Journal":
         """The place of a run's journal, where nothing is written yet."""
-        return cls(home / "runs" / record.experiment / record.id)
+        return cls(home / place / record.experiment / record.id)
 
     @property
     def run(self) -> RunRecord:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from cascade.comparison import compare
+from cascade.dataset import Split
 from cascade.decision import proven
 from cascade.journal import Journal, written
 from cascade.recording import figures_on_test, test_outcomes
@@ -22,7 +23,8 @@ def look_at_test(session: Session, best: StageResult) -> Test:
         BudgetSpent: what was kept back did not suffice.
     """
     baseline, data, plateau = session.results[0], session.prepared.data, session.prepared.experiment.plateau
-    looks = _count_look(session.prepared.settings.home / "looks" / f"{data.test.fingerprint}.txt", session.journal)
+    run = session.journal.run
+    looks = count_look(session.prepared.settings.home, data.test, f"{run.experiment} {run.id}")
     before = session.evaluate(baseline.program, data.test, "test of the baseline")
     after = before if best is baseline else session.evaluate(best.program, data.test, f"test of {best.name}")
     comparison = compare(
@@ -50,13 +52,16 @@ def _appended(path: Path) -> TextIO:
     return path.open("a+", encoding="utf-8")
 
 
-def _count_look(path: Path, journal: Journal) -> int:
-    """Write down that this run looks at the split; returns how many runs have."""
-    entry = f"{journal.run.experiment} {journal.run.id}"
-    with written(path), _appended(path) as file:
+def count_look(home: Path, split: Split, entry: str) -> int:
+    """Write down that somebody looks at a split; returns how many looks there have been.
+
+    Args:
+        entry: who looks, in one line; the same line is the same look.
+    """
+    with written(path := home / "looks" / f"{split.fingerprint}.txt"), _appended(path) as file:
         file.seek(0)
-        runs = file.read().splitlines()
-        if entry not in runs:
+        looks = file.read().splitlines()
+        if entry not in looks:
             file.write(entry + "\n")
-            runs.append(entry)
-    return len(runs)
+            looks.append(entry)
+    return len(looks)

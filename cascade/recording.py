@@ -30,13 +30,16 @@ _OTHER = re.compile(r"[^A-Za-z0-9_.-]+")
 """What stands in no key of a metric, where a slash would also make a section of its own in MLflow."""
 
 
-def begin_journal(prepared: Prepared, started: float, kind: str = "cascade") -> Journal:
+def begin_journal(prepared: Prepared, started: float, kind: str = "cascade", *, place: str = "runs") -> Journal:
     """A journal of a run that begins, with the program's source as it is now and the groups of its examples.
 
     The run's record is written last: a journal that is found has them all.
+
+    Args:
+        place: folder of the state.
     """
     record = run_record(prepared, started, kind)
-    journal = Journal.at(prepared.settings.home, record)
+    journal = Journal.at(prepared.settings.home, record, place)
     journal.write("source.py", source_file(prepared.experiment).read_text("utf-8"))
     journal.write("groups.json", groups(prepared.data))
     journal.write_run(record)

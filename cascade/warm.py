@@ -41,6 +41,7 @@ class Existing:
         lms: model strings by name, as they were when it was judged; empty where that is not known.
         coming: trained weights that are not here yet and that come with it when a run begins.
         ours: it stands in a journal of this project, so that it may name functions of the project.
+        factory: the name of what built it, or "".
     """
 
     where: str
@@ -49,6 +50,7 @@ class Existing:
     lms: Mapping[str, str] = field(default_factory=dict)
     coming: frozenset[str] = frozenset()
     ours: bool = False
+    factory: str = ""
 
 
 class _Field(BaseModel):
@@ -121,7 +123,8 @@ def best_of(journal: Journal, where: str, stage: str = "") -> Existing:
     record: StageRecord = wanted[-1]
     state = journal.read(f"{record.folder}/{PROGRAM}")
     taken = replace(_parsed(state, f"{journal.folder / record.folder / PROGRAM}"), lms=dict(record.lms))
-    return Existing(where, f"run {run.id}, {record.folder}", taken, run.lms, ours=True)
+    factory = str(run.factory.get("name", ""))
+    return Existing(where, f"run {run.id}, {record.folder}", taken, run.lms, ours=True, factory=factory)
 
 
 def begun_from(existing: Existing, experiment: Experiment, lms: LMs) -> Experiment:

@@ -18,6 +18,7 @@ LAYERS: list[tuple[str, set[str]]] = [
     ("report", {"report"}),
     ("running", {"running", "existing", "exporting"}),
     ("production", {"production"}),
+    ("development", {"development"}),
     ("edge", {"cluster", "cli", "__main__"}),
 ]  # fmt: skip
 """From the bottom; a module imports its own layer and those before it."""

@@ -1,13 +1,17 @@
-"""`cascade compare`: runs of one experiment side by side.
+"""`cascade compare`: runs of one experiment side by side, or programs on its rows.
 
-Invariant: everything comes from the runs' journals; nothing is asked of MLflow and nothing is computed here.
+Invariant: runs come from their journals, and nothing is asked of MLflow; programs are judged and leave journals.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cascade.cli.parts import Json, print_json, stdout_kept
+from cascade.cli.counting import counting
+from cascade.cli.parts import Json, Parts, experiment_named, parts_of, print_json, stdout_kept
+from cascade.cli.run import NoMlflow
 from cascade.cli.show import Name
 from cascade.cli.tables import (
     Html,
@@ -21,8 +25,7 @@ from cascade.cli.tables import (
 from cascade.errors import DefinitionError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from cascade.development.rating import Rating
     from cascade.report.comparing import SideBySide
     from cascade.report.reading import Run
 
@@ -35,33 +38,121 @@ Runs = Annotated[
 Last = Annotated[int, typer.Option("--last", min=2, help="Compare so many of the newest runs.")]
 
 
-def compare(
-    name: Name, run: Runs = None, last: Last = 2, as_json: Json = False, markdown: Markdown = False, html: Html = None
+Programs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--program",
+        metavar="WHAT",
+        help="A program to judge, with those named before it: a factory of the experiment's file, MODULE:FACTORY, a "
+        "saved file, a run's ID, or models:/NAME@ALIAS.",
+    ),
+]
+On = Annotated[
+    Literal["dev", "test"] | None,
+    typer.Option("--split", help="With --program: judge on dev, or on test too, where each look is recorded."),
+]
+
+
+@dataclass(frozen=True)
+class Forms:
+    """How a comparison is printed."""
+
+    as_json: bool
+    markdown: bool
+    html: Path | None
+
+
+def compare(  # noqa: PLR0913, PLR0917 - one an option
+    context: typer.Context,
+    name: Name,
+    run: Runs = None,
+    last: Last = 2,
+    program: Programs = None,
+    split: On = None,
+    no_mlflow: NoMlflow = False,
+    as_json: Json = False,
+    markdown: Markdown = False,
+    html: Html = None,
 ) -> None:
-    """Compare runs of an experiment, side by side.
+    """Compare runs of an experiment, or programs on its data, side by side.
 
     Example: cascade compare qa --last 3
+
+    Example: cascade compare qa --program PlainAnswer --program AnswerQuestion
     """
     from cascade.report.comparing import side_by_side
     from cascade.settings import load_settings
 
     check_forms(as_json, markdown)
+    forms = Forms(as_json, markdown, html)
+    if program:
+        _check(program, run)
+        with stdout_kept():
+            rating = _rated(name, program, parts_of(context), test=split == "test", log=not no_mlflow)
+        _show(rating.compared, forms)
+        if not (as_json or markdown or html):
+            _print_rating(rating, test=split == "test")
+        return
+    if split or no_mlflow:
+        raise DefinitionError(f"{'--split' if split else '--no-mlflow'} needs --program: runs are read, not judged.")
     with stdout_kept():
         compared = side_by_side(_runs(load_settings().home, name, run or [], last))
-    if html:
+    _show(compared, forms)
+
+
+def _check(programs: list[str], runs: list[str] | None) -> None:
+    if runs:
+        raise DefinitionError("--run and --program: give one of them. A run's ID is a --program too.")
+    if len(programs) == 1:
+        raise DefinitionError(f"--program {programs[0]} names one program. Name two or more.")
+    if twice := next((one for one in programs if programs.count(one) > 1), ""):
+        raise DefinitionError(f"--program {twice} is given twice. Name different programs.")
+
+
+def _rated(name: str, programs: list[str], parts: Parts, *, test: bool, log: bool) -> "Rating":
+    from cascade.development.naming import rival
+    from cascade.development.rating import rate
+    from cascade.lm.lms import LMs
+    from cascade.running import tracker
+    from cascade.settings import load_settings
+
+    settings = load_settings()
+    lms = parts.lms(settings) if parts.lms else LMs(settings)
+    experiment = experiment_named(name, settings.project)
+    rivals = [rival(one, experiment, settings, lms) for one in programs]
+    with counting() as progress:
+        return rate(rivals, test=test, progress=progress, tracker=tracker(settings, lms, log=log))
+
+
+def _show(compared: "SideBySide", forms: Forms) -> None:
+    if forms.html:
         from cascade.report.page import comparison_page
 
-        write_page(html, comparison_page(compared))
-    if as_json:
+        write_page(forms.html, comparison_page(compared))
+    if forms.as_json:
         from cascade.report.document import comparison_document
 
         print_json(comparison_document(compared))
-    elif markdown:
+    elif forms.markdown:
         from cascade.report.markdown import comparison_markdown
 
         print(comparison_markdown(compared), end="")
-    elif not html:
+    elif not forms.html:
         _print(compared)
+
+
+def _print_rating(rating: "Rating", *, test: bool) -> None:
+    """What a comparison of programs leaves to say."""
+    from cascade.report.figures import calls, counted
+
+    print(f"\n{calls(rating.spent.to_json())}.")
+    if rating.earlier:
+        print(
+            f"{counted(rating.earlier, 'other pair')} of programs compared on these rows of dev before: the confidence "
+            "is not corrected for that. What is chosen among many is proven on test alone."
+        )
+    looks = next((run.test.looks for run in rating.compared.runs if run.test), 0)
+    print(f"Look {looks} at this test split." if test else "Test was not looked at: --split test does, and counts it.")
 
 
 def _runs(home: "Path", name: str, wanted: list[str], last: int) -> "list[Run]":
@@ -78,7 +169,7 @@ def _print(compared: "SideBySide") -> None:
     from cascade.report.document import comparison_document
 
     told = comparison_document(compared)
-    print_table(cells.RUN, map(cells.run_row, told["runs"]), cells.RIGHT)
+    print_table(*cells.side_by_side(told), cells.RIGHT)
     for pair in told["pairs"]:
         print(f"\n{pair['after']} against {pair['before']}:")
         print_aligned([(split, pair[split]["says"]) for split in ("dev", "test")])
@@ -87,6 +178,11 @@ def _print(compared: "SideBySide") -> None:
     else:
         print("\nEach confidence is corrected for the number of comparisons.")
         print("Prompts and examples: give two runs with --run, or --html FILE for all.")
+    print("\nWhat an example takes:")
+    print_table(cells.SERVING, map(cells.serving_row, told["serving"]), cells.RIGHT)
+    if told["metric_parts"]:
+        print()
+        print_table(cells.PARTS, map(cells.part_row, told["metric_parts"]), cells.RIGHT)
     print(
         "\nWhat differs:"
         if told["differences"]

@@ -20,12 +20,16 @@ from cascade.spending import Unit, amount
 
 STAGE = ("stage", "optimizer", "changes", "dev", "gain against anchor", "verdict", "kept", "then", "detectable")
 RUN = ("run", "status", "best, selected on dev", "dev", "test", "gain on test", "", "LM calls", "cost", "time")
+PROGRAM = ("program", "dev", "test", "LM calls", "from the ledger", "cost", "time")
 SPENT = ("spent on", "LM calls", "from the ledger", "input tokens", "output tokens", "cost", "time")
 PART = ("stage", "part of the metric", "dev", "test")
+SERVING = ("an example under", "LM calls", "input tokens", "output tokens", "cost", "latency p50", "p95")
+PARTS = ("", "part of the metric", "dev", "test")
 POINT = ("stage", "run", "dev", "an example", "")
+SERVED = ("lm_calls", "input_tokens", "output_tokens")
 RIGHT = frozenset(
     ("dev", "gain against anchor", "detectable", "test", "gain on test", "LM calls", "from the ledger", "input tokens",
-     "output tokens", "cost", "time", "an example")
+     "output tokens", "cost", "time", "an example", "latency p50", "p95")
 )  # fmt: skip
 """Columns of figures."""
 _AIMS = {"better": "", "cheaper": ", aims at cheaper"}
@@ -64,6 +68,25 @@ def run_row(run: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def side_by_side(told: Mapping[str, Any]) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Head and rows of what a comparison's document compares: runs, or programs."""
+    if told["of"] == "run":
+        return RUN, [run_row(run) for run in told["runs"]]
+    return PROGRAM, [_program_row(run) for run in told["runs"]]
+
+
+def _program_row(run: Mapping[str, Any]) -> list[str]:
+    test, spent = run["test"], run["spent"]
+    return [
+        run["run"],
+        _scored(run["dev"]),
+        percent(test["test_score"]) if test else UNKNOWN,
+        *(f"{spent.get(name, 0):,.0f}" for name in ("lm_calls", "lm_calls_cached")),
+        dollars(spent.get("cost_usd")),
+        clock(spent.get("seconds", 0.0)),
+    ]
+
+
 def spent_rows(run: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What a run's document says of its cost: by what it was spent on, in all, and what of that on what else."""
     return [*run["spent_by"], {**run["spent"], "what": "all", "sum": True}, *run["spent_of"]]
@@ -82,7 +105,14 @@ def spent_row(row: Mapping[str, Any]) -> list[str]:
 def part_row(row: Mapping[str, Any]) -> list[str]:
     """A part of the metric on a stage's program."""
     shown = [f"{percent(mean)} {percent_interval(low, high)}".strip() for mean, low, high in (row["dev"], row["test"])]
-    return [row["stage"], row["part"], *shown]
+    return [row.get("run", row["stage"]), row["part"], *shown]
+
+
+def serving_row(row: Mapping[str, Any]) -> list[str]:
+    """What an example takes under a program, of a comparison's document."""
+    counts = [UNKNOWN if row[name] is None else f"{row[name]:,.0f}" for name in SERVED]
+    slow = [UNKNOWN if row[name] is None else f"{row[name]:.2f} s" for name in ("latency_p50", "latency_p95")]
+    return [row["run"], *counts, dollars(row["cost_usd"]), *slow]
 
 
 def point_row(point: Point, unit: Unit) -> list[str]:

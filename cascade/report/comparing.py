@@ -20,6 +20,8 @@ from cascade.report.story import detectable
 from cascade.report.text import diff
 from cascade.spending import Unit
 
+COMPARED = "comparison"
+"""Kind of a run that has no stages: a program that was judged to be compared with others."""
 _KEYS: Mapping[Unit, str] = {"dollars": "cost_usd", "weights_gb": "weights_gb"}
 """Of what a stage takes to serve, by unit."""
 
@@ -227,7 +229,7 @@ def _missing(run: Run, split: str) -> str:
     if not run.best:
         return f"Run {run.id} judged no program."
     if split == "test" and run.test is None:
-        return f"Run {run.id} did not look at test."
+        return "Not looked at." if run.record.kind == COMPARED else f"Run {run.id} did not look at test."
     there = run.test_scores if split == "test" else run.examples.get(run.best.folder)
     return (
         "" if there else f"The journal of run {run.id} has no scores by example of {split}. Run it again to compare it."
@@ -249,14 +251,21 @@ def _program(run: Run, stage: StageRecord) -> tuple[str, ...]:
 def _says(before: Run, after: Run, split: str, found: Comparison) -> str:
     scores = [_scores(run, split) for run in (before, after)]
     theirs, ours = (sum(one.values()) / len(one) for one in scores)
-    names = [run.best.folder if run.best else "" for run in (before, after)]
+    names = [_judged_as(run) for run in (before, after)]
     decided = found.verdict in (Verdict.BETTER, Verdict.WORSE)
     limit = "" if decided else f" ({detectable(found.minimum_detectable_gain)})"
-    chosen, bounds = (" (both selected on dev)" if split == "dev" else ""), (found.interval.low, found.interval.high)
+    searched = split == "dev" and COMPARED not in (before.record.kind, after.record.kind)
+    chosen, bounds = (" (both selected on dev)" if searched else ""), (found.interval.low, found.interval.high)
     return (
         f"On {split}{chosen}, {found.n} examples: {names[1]} {percent(ours)} against {names[0]} {percent(theirs)}: "
         f"{gained(found.gain, bounds)} at {100 * found.interval.confidence:.1f}% confidence: {found.verdict}{limit}."
     )
+
+
+def _judged_as(run: Run) -> str:
+    if run.record.kind == COMPARED:
+        return run.id
+    return run.best.folder if run.best else ""
 
 
 def _facts(run: Run) -> dict[str, str]:

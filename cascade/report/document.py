@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cascade.journal import StageRecord
-from cascade.report.comparing import Judgement, Pair, SideBySide
+from cascade.report.comparing import COMPARED, Judgement, Pair, SideBySide
 from cascade.report.pairing import Change, against_baseline
 from cascade.report.reading import Run
 from cascade.report.story import headline, proof, reason, story, way_on
@@ -51,17 +51,31 @@ def comparison_document(compared: SideBySide) -> dict[str, Any]:
     """Runs side by side."""
     return {
         "experiment": compared.runs[0].record.experiment,
+        "of": "program" if all(run.record.kind == COMPARED for run in compared.runs) else "run",
         "runs": [
             {**_heading(run), "dev": _dev(run.best), "test": _test(run), "spent": dict(run.record.spent)}
             for run in compared.runs
         ],
         "differences": {in_line(name): list(map(in_line, values)) for name, values in compared.differences.items()},
         "pairs": [_pair(pair) for pair in compared.pairs],
+        "serving": [_serving(run) for run in compared.runs if run.best],
+        "metric_parts": [{**part, "run": run.id} for run in compared.runs if run.best for part in _parts(run.best)],
         "pareto": {
             "unit": compared.unit,
             "points": [vars(point) for point in compared.points],
             "left_out": list(compared.left_out),
         },
+    }
+
+
+def _serving(run: Run) -> dict[str, Any]:
+    """What answering one example of dev takes under the best program; None where it is not known."""
+    amounts, figures = (run.best.serving, run.best.metrics) if run.best else ({}, {})
+    names = ("lm_calls", "input_tokens", "output_tokens", "cost_usd")
+    return {
+        "run": run.id,
+        **{name: amounts.get(name) for name in names},
+        **{name: figures.get(name) for name in ("latency_p50", "latency_p95")},
     }
 
 

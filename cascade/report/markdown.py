@@ -51,10 +51,14 @@ def comparison_markdown(compared: SideBySide) -> str:
     points = [cells.point_row(point, compared.unit) for point in compared.points]
     left_out = ", ".join(compared.left_out)
     parts = [
-        f"# {escaped(told['experiment'])}: {counted(len(told['runs']), 'run')} side by side",
-        table(cells.RUN, map(cells.run_row, told["runs"])),
+        f"# {escaped(told['experiment'])}: {counted(len(told['runs']), told['of'])} side by side",
+        table(*cells.side_by_side(told)),
         "## Verdicts",
         *(text for pair in told["pairs"] for text in _pair(pair)),
+        "## What an example takes",
+        table(cells.SERVING, map(cells.serving_row, told["serving"])),
+        "## Parts of the metric" if told["metric_parts"] else "",
+        table(cells.PARTS, map(cells.part_row, told["metric_parts"])) if told["metric_parts"] else "",
         "## What differs",
         _differences(told),
         "## Score against serving cost" if points else "",

@@ -88,7 +88,9 @@ def _environment() -> Environment:
     )
     made.filters["coded"] = _coded
     made.globals |= {name: getattr(figures, name) for name in words}
-    made.globals |= {name: getattr(cells, name) for name in ("part_row", "spent_row", "spent_rows")}
+    made.globals |= {name: getattr(cells, name) for name in ("part_row", "side_by_side", "spent_row", "spent_rows")}
+    made.globals |= {"serving_head": cells.SERVING, "parts_head": cells.PARTS, "right": cells.RIGHT}
+    made.filters |= {"serving_row": cells.serving_row, "part_row": cells.part_row}
     return made
 
 

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-<from cascade.tools.personal import impersonal
->
+from cascade.tools.personal import impersonal
 
 @pytest.mark.parametrize(
     ("text", "left"),
