@@ -184,6 +184,29 @@ def test_a_place_is_free_again_when_its_call_has_ended_not_when_nobody_waits() -
     crew.close()
 
 
+def test_a_thread_that_the_system_refuses_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def check() -> None:
+        crew = Crew(2)
+        with monkeypatch.context() as context:
+            context.setattr(threading.Thread, "start", refuse)
+            for _ in range(5):
+                with pytest.raises(RuntimeError, match="can't start"):
+                    crew.run(lambda: 7)
+        assert crew.busy == 0 and await crew.run(lambda: 7) == 7
+        crew.close()
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {"a": [float("-inf")]}])
+def test_a_correction_that_json_does_not_have(value: Any) -> None:
+    with pytest.raises(WrongRequest):
+        form().checked("scores", value)
+
+
 def test_numbers_in_the_text_format() -> None:
     meters = Meters()
     meters.add("cascade_requests_total", route='a"b\\\n', status="200")

@@ -92,14 +92,14 @@ class Service:
         Raises:
             Problem: it does not fit, there is no place, or the program failed or took too long.
         """
-        at, form = time.time(), self.form
+        at, began, form = time.time(), time.perf_counter(), self.form
         inputs, user = _read(form, body)
         place, served, back = self._take(key or user or call.id)
         with back:
             if form_of(served) is not form:
                 inputs, _ = _read(form_of(served), body)
             self.admit()  # others may have come while the body was read
-            future = self.crew.run(partial(_run, served, inputs, back.pop_all()))
+            future = self._begin(served, inputs, back.pop_all())
         call.facts |= {"arm": place.arm, "version": served.number}
         outputs, error = dict[str, Any](), "it was cut off"
         try:
@@ -109,7 +109,7 @@ class Service:
             raise
         finally:
             sent = fields_of(body, form.inputs)
-            seconds = time.time() - at
+            seconds = time.perf_counter() - began  # the clock may be set meanwhile
             found = (place.arm, served.number, served.model_id, sent, outputs, error)
             self.parts.keeping.keep(Answered(call.id, at, seconds, *found), place)
         return _document({"outputs": outputs, "request_id": call.id, "version": served.number, "arm": place.arm})
@@ -132,6 +132,16 @@ class Service:
         back = contextlib.ExitStack()
         _, served = back.enter_context(self.live.taken(choose))
         return found[0], served, back
+
+    def _begin(
+        self, served: Served, inputs: Mapping[str, Any], back: contextlib.ExitStack
+    ) -> "asyncio.Future[dict[str, Any]]":
+        """Let a thread ask the program, and give the version back."""
+        try:
+            return self.crew.run(partial(_run, served, inputs, back))
+        except RuntimeError as error:
+            back.close()
+            raise busy(reason=str(error)) from None
 
     async def _wait(self, future: "asyncio.Future[Any]", arm: str, version: str) -> dict[str, Any]:
         outcome, began = "failed", time.perf_counter()
@@ -162,7 +172,7 @@ def _watched(service: Service) -> None:
         "cascade_dropped_total",
         lambda: [
             ({"queue": "log"}, parts.log.drain.dropped),
-            ({"queue": "requests"}, parts.keeping.recent.drain.dropped),
+            ({"queue": "requests"}, parts.keeping.recent.dropped),
             ({"queue": "traces"}, parts.keeping.mirror.dropped + parts.keeping.mirror.drain.dropped),
         ],
     )
