@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import threading
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from cascade.production.serving.forms import Form, WrongRequest
 from cascade.production.serving.meters import BUCKETS, Meters
 from cascade.production.serving.openapi import document
 from cascade.production.serving.queues import Drain
-from cascade.production.serving.server import token_from
+from cascade.production.serving.server import connections, token_from
 from cascade.redaction import redacted
 
 
@@ -265,6 +266,20 @@ def test_the_token(tmp_path: Path, value: str, file: str | None, refused: str | 
     token = token_from(value, path)
     assert token == (file or value).strip()
     assert not token or token not in redacted(f"it is {token}")
+
+
+@pytest.mark.parametrize(("soft", "hard", "set_to", "most"), [
+    (1024, 4096, 2300, 2000), (1024, 2000, 2000, 1700), (1024, -1, 2300, 2000), (512, 512, 512, 212),
+    (-1, -1, None, 2000), (65536, 65536, None, 2000), (64, 64, 64, 1),
+])  # fmt: skip
+def test_no_more_connections_than_files(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, set_to: int | None, most: int
+) -> None:
+    made: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: made.append(limits))
+    assert connections() == most
+    assert made == ([] if set_to is None else [(set_to, hard)])
 
 
 def test_a_token_file_that_is_not_there(tmp_path: Path) -> None:
