@@ -142,6 +142,15 @@ def test_a_queue_drops_what_it_has_no_room_for_and_never_waits() -> None:
     assert found == list(range(11))
 
 
+def test_a_queue_has_room_for_so_much() -> None:
+    go_on = threading.Event()
+    drain: Drain[int] = Drain(lambda _batch: go_on.wait(20) and None, most=100, room=25, pause=0.0)
+    assert [drain.offer(number, size=10) for number in range(4)] == [True, True, False, False]
+    go_on.set()
+    eventually(lambda: drain.offer(9, size=20))
+    assert drain.close(20) and drain.dropped >= 2
+
+
 def test_a_batch_that_fails_does_not_end_a_queue() -> None:
     errors, found = list[str](), list[int]()
 

@@ -118,6 +118,19 @@ def test_what_waits_for_room_has_a_bound(tmp_path: Path, monkeypatch: pytest.Mon
     recent.close(20)
 
 
+def test_what_waits_has_a_bound_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cascade.production.serving.recent.ROOM", 10_000)
+    recent = Recent(tmp_path / "requests.db", rows=10_000)
+    recent._database.execute("PRAGMA query_only = 1")
+    for number in range(20):
+        recent.keep(kept(number, "x" * 2_000), size=2_000)
+        eventually(lambda: not recent.drain.waiting)
+    eventually(lambda: recent.dropped == 16)
+    assert len(recent._fresh) == 4 and find(recent, 19) and find(recent, 10) is None
+    recent._database.execute("PRAGMA query_only = 0")
+    recent.close(20)
+
+
 def test_half_a_character_costs_no_other_request(tmp_path: Path) -> None:
     """A model may write one; UTF-8 has none."""
     recent = Recent(tmp_path / "requests.db", rows=100)

@@ -19,7 +19,7 @@ from cascade.mlflow_store.served_traces import Answered, Assessed, assess, send
 from cascade.mlflow_store.store import connect, experiment_id, reaching
 from cascade.production.outcomes import Books, Said
 from cascade.production.serving.queues import Drain
-from cascade.production.serving.recent import text_of
+from cascade.production.serving.recent import ROOM, text_of
 from cascade.redaction import redacted
 from cascade.settings import Settings
 
@@ -52,7 +52,7 @@ class Mirror:
         self._settings, self._books, self._warn, self._tick, self._pause = settings, books, warn, tick, pause
         self._troubled = False
         self._ended = threading.Event()
-        self.drain: Drain[Answered] = Drain(self._send, most=WAITING, pause=0.5, on_error=lambda _error: None)
+        self.drain: Drain[Answered] = Drain(self._send, most=WAITING, room=ROOM, pause=0.5)
         self._thread = threading.Thread(target=self._go_on, name="cascade-mirror", daemon=True)
         self._thread.start()
 

@@ -24,6 +24,8 @@ from cascade.redaction import redacted
 
 BYTES = 256_000_000
 WAITING = 5_000
+ROOM = 64_000_000
+"""Bytes of requests that wait."""
 _TABLE = """CREATE TABLE IF NOT EXISTS requests (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, kept TEXT NOT NULL)"""
 
@@ -70,21 +72,21 @@ class Recent:
     ) -> None:
         self.path, self.rows, self.bytes_ = path, rows, bytes_
         self._fresh: dict[str, Kept] = {}
-        self._late: list[Kept] = []
+        self._late: list[tuple[str, str]] = []
         self._lost = 0
         self._using = threading.Lock()
         self._database = _opened(path, patience, on_error)
-        self.drain: Drain[Kept] = Drain(self._write, most=WAITING, on_error=on_error)
+        self.drain: Drain[Kept] = Drain(self._write, most=WAITING, room=ROOM, on_error=on_error)
 
     @property
     def dropped(self) -> int:
         """Requests for which there was no room."""
         return self.drain.dropped + self._lost
 
-    def keep(self, kept: Kept) -> None:
-        """Keep a request; dropped where too many wait to be written."""
+    def keep(self, kept: Kept, size: int = 0) -> None:
+        """Keep a request of so many bytes; dropped where too many wait to be written."""
         self._fresh[kept.answered.request] = kept  # first: once it is offered, it may be written and taken out
-        if not self.drain.offer(kept):
+        if not self.drain.offer(kept, size):
             del self._fresh[kept.answered.request]
 
     async def find(self, request: str) -> Kept | None:
@@ -99,22 +101,22 @@ class Recent:
 
     def _write(self, some: list[Kept]) -> None:
         """With what could not be written before, of which as much waits as may wait in the queue."""
-        lost, some = (self._late + some)[:-WAITING], (self._late + some)[-WAITING:]
-        self._late = some
-        self._lost += len(lost)
-        self._forget(lost)
         # At once, because that is what costs; JSON has no line ends but those between the texts.
         texts = redacted("\n".join(map(text_of, some))).split("\n")
+        self._late += zip((kept.answered.request for kept in some), texts, strict=True)
+        lost = _overflow([len(text) for _, text in self._late])
+        self._forget(lost)
+        self._lost += lost
         with self._using, self._database:
-            found = zip((kept.answered.request for kept in some), texts, strict=True)
-            self._database.executemany("INSERT OR IGNORE INTO requests (id, kept) VALUES (?, ?)", found)
+            self._database.executemany("INSERT OR IGNORE INTO requests (id, kept) VALUES (?, ?)", self._late)
             self._drop_oldest()
-        self._late = []
-        self._forget(some)
+        self._forget(len(self._late))
 
-    def _forget(self, some: list[Kept]) -> None:
-        for kept in some:
-            self._fresh.pop(kept.answered.request, None)
+    def _forget(self, number: int) -> None:
+        """The oldest of those that waited to be written."""
+        for request, _ in self._late[:number]:
+            self._fresh.pop(request, None)
+        del self._late[:number]
 
     def _drop_oldest(self) -> None:
         """Down to nine tenths of what is allowed, so that it is not done for every batch."""
@@ -140,6 +142,16 @@ class Recent:
             return _KEPT.validate_json(row[0]) if row else None
         except ValidationError:
             return None
+
+
+def _overflow(sizes: list[int]) -> int:
+    """How many of the oldest are too many."""
+    number, held = max(len(sizes) - WAITING, 0), sum(sizes)
+    held -= sum(sizes[:number])
+    while held > ROOM:
+        held -= sizes[number]
+        number += 1
+    return number
 
 
 def text_of(value: Any) -> str:

@@ -28,6 +28,9 @@ from cascade.production.serving.meters import Meters
 from cascade.production.serving.problems import Problem, busy, failed
 from cascade.redaction import told
 
+HELD = 256_000_000
+"""Bytes of bodies at once, of all requests."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -70,6 +73,8 @@ class Service:
         self.live, self.meters, self.log = parts.live, parts.meters, parts.log
         self.crew = Crew(limits.concurrency)
         self.ending = False
+        self.held = 0
+        """Bytes of bodies that were read and are not answered."""
         _watched(self)
 
     @property
@@ -80,8 +85,17 @@ class Service:
     def admit(self) -> None:
         """Raise `Problem` at once if there is no place."""
         if self.crew.full:
-            self.meters.add("cascade_refused_total")
-            raise busy()
+            raise self._refusal()
+
+    def hold(self, size: int) -> None:
+        """Count bytes of a body that is read; raise `Problem` if there are too many."""
+        self.held += size
+        if self.held > HELD:
+            raise self._refusal()
+
+    def _refusal(self, reason: str = "") -> Problem:
+        self.meters.add("cascade_refused_total")
+        return busy(reason)
 
     async def answer(self, body: bytes, key: str, call: Call) -> bytes:
         """The JSON document that answers a request.
@@ -111,7 +125,7 @@ class Service:
             sent = fields_of(body, form.inputs)
             seconds = time.perf_counter() - began  # the clock may be set meanwhile
             found = (place.arm, served.number, served.model_id, sent, outputs, error)
-            self.parts.keeping.keep(Answered(call.id, at, seconds, *found), place)
+            self.parts.keeping.keep(Answered(call.id, at, seconds, *found), place, len(body))
         return _document({"outputs": outputs, "request_id": call.id, "version": served.number, "arm": place.arm})
 
     async def feedback(self, body: bytes, call: Call) -> bytes:
@@ -141,7 +155,7 @@ class Service:
             return self.crew.run(partial(_run, served, inputs, back))
         except RuntimeError as error:
             back.close()
-            raise busy(reason=str(error)) from None
+            raise self._refusal(str(error)) from None
 
     async def _wait(self, future: "asyncio.Future[Any]", arm: str, version: str) -> dict[str, Any]:
         outcome, began = "failed", time.perf_counter()
