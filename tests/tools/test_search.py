@@ -25,7 +25,7 @@ PASSAGES = [
 PROJECT = Path(__file__).parents[2]
 
 
-@pytest.fixture()
+@pytest.fixture
 def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "datasets" / "boats" / "corpus.jsonl"
     path.parent.mkdir(parents=True)

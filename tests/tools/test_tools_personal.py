@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from cascade.tools.personal import impersonal
 
+
 @pytest.mark.parametrize(
     ("text", "left"),
     [

@@ -70,7 +70,7 @@ def account(books: Books, challenger: str = "") -> Account:
             f"No A/B test{of} of {books.experiment!r} is known on this machine. Serve one with `cascade serve "
             f"{books.experiment} --challenger 10%`, and ask where it is served."
         )
-    said = of_test(books.said()[0], tests[-1])
+    said = [outcome for some, _ in books.since() for outcome in of_test(some, tests[-1])]
     counted = first_of_each_key(said)
     course, evidence = _course(counted, tests[-1])
     return Account(

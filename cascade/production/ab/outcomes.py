@@ -22,6 +22,9 @@ from cascade.journal import written
 from cascade.production import lines
 from cascade.production.ab import Arm, Outcome, Rules
 
+CHUNK = 1_000_000
+"""Bytes that are read at once."""
+
 
 @dataclass(frozen=True)
 class Test:
@@ -103,9 +106,21 @@ class Books:
         self.outcomes, self.tests_file = self.folder / "outcomes.jsonl", self.folder / "tests.jsonl"
 
     def said(self, start: int = 0) -> tuple[list[Said], int]:
-        """What was said from a place in the file on, and where to go on; lines of another shape are left out."""
-        values, end = lines.read(self.outcomes, start)
+        """What was said from a place in the file on, about a megabyte of it, and where to go on.
+
+        Lines of another shape are left out.
+        """
+        values, end = lines.read(self.outcomes, start, CHUNK)
         return [one for one in map(_said, values) if one is not None], end
+
+    def since(self, start: int = 0) -> Iterator[tuple[list[Said], int]]:
+        """All that was said from a place in the file on, piece by piece: it may be more than there is memory."""
+        while True:
+            said, end = self.said(start)
+            if end == start:
+                return
+            yield said, end
+            start = end
 
     def add(self, said: Iterable[Said]) -> None:
         """Write it down; on the disk when this returns.

@@ -88,11 +88,12 @@ class Desk:
         try:
             await waiting.done
         except Exception as error:
+            self._remember(sent.request_id, -1)
             raise Problem(503, "It cannot be recorded now.", headers={"Retry-After": "10"}, reason=str(error)) from None
         return said
 
-    def _remember(self, request: str) -> None:
-        self._times[request] = self._times.pop(request, 0) + 1
+    def _remember(self, request: str, times: int = 1) -> None:
+        self._times[request] = self._times.pop(request, 0) + times
         if len(self._times) > 10 * WAITING:
             del self._times[next(iter(self._times))]
 

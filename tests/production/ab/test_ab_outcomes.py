@@ -1,5 +1,6 @@
 """What is kept of A/B tests and of what people said: lines that nothing takes back."""
 
+import errno
 import json
 import os
 import threading
@@ -43,6 +44,47 @@ def test_half_a_line_spoils_no_other(tmp_path: Path) -> None:
     with books.outcomes.open("a") as file:
         file.write('[]\n{"id": 7}\n\xff\n')
     assert [one.id for one in books.said()[0]] == ["001", "002"]
+
+
+def test_what_was_not_written_whole_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full after some lines of a batch: who is told that nothing was recorded says it again."""
+    books = Books(tmp_path, "qa")
+    books.add([said(1)])
+    before = books.outcomes.read_bytes()
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(JournalError, match="No space left on device"):
+        books.add([said(2), said(3)])
+    assert books.outcomes.read_bytes() == before
+    monkeypatch.undo()
+    books.add([said(2), said(3)])
+    assert [one.id for one in books.said()[0]] == ["001", "002", "003"]
+
+
+def test_a_file_that_somebody_took_lines_out_of_is_read_anew(tmp_path: Path) -> None:
+    """As to erase what a person said."""
+    books = Books(tmp_path, "qa")
+    books.add([said(number, comment="x" * number) for number in range(5)])
+    end = books.said()[1]
+    first, _, rest = books.outcomes.read_bytes().partition(b"\n")
+    books.outcomes.write_bytes(rest)
+    assert [one.id for one in books.said(end)[0]] == ["001", "002", "003", "004"]
+    books.add([said(5, comment="y" * 2 * len(first))])
+    assert [one.id for one in books.said(end)[0]] == ["001", "002", "003", "004", "005"]
+
+
+def test_much_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cascade.production.outcomes.CHUNK", 1000)
+    books = Books(tmp_path, "qa")
+    told = [said(number, comment="x" * (5000 if number == 7 else 10)) for number in range(20)]
+    books.add(told)
+    pieces = list(books.since())
+    assert [one for piece, _ in pieces for one in piece] == told
+    assert len(pieces) > 5 and max(len(piece) for piece, _ in pieces) < 5
+    assert pieces[-1][1] == books.outcomes.stat().st_size
 
 
 def test_several_write_at_once(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ import pytest
 from asking import Asked, Asking
 from by_hand_versions import Shop, eventually
 
+from cascade.errors import JournalError
 from cascade.mlflow_store.served import reviewed
 from cascade.mlflow_store.store import connect, reaching
 from cascade.production.ab.account import account
-from cascade.production.ab.outcomes import Books
+from cascade.production.ab.outcomes import Books, Said
 from cascade.testing import ScriptedEngine
 
 
@@ -218,6 +219,54 @@ def test_what_another_process_was_told_counts_too(two: Shop, asking: Asked) -> N
             break
     eventually(lambda: all(one.parts.arms.test and bool(one.parts.arms.test.stopped) for one in (first, second)))
     assert len([line for line in books(two).tests_file.read_text().splitlines() if '"stopped"' in line]) == 1
+
+
+def test_a_challenger_that_another_process_stopped_is_stopped_here(two: Shop, asking: Asked) -> None:
+    """Although what was said since would no longer stop it."""
+    server = asking(share=0.5)
+    (test,) = books(two).tests()
+    books(two).stop(test, "It did harm.", {})
+    eventually(lambda: bool(server.parts.arms.test and server.parts.arms.test.stopped))
+    assert set(arms(server, USERS).values()) == {"champion"}
+
+
+def test_a_full_disk_keeps_nobody_from_rolling_back(two: Shop, asking: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = asking(share=0.5)
+    two.publish()
+
+    def full(*_: Any, **__: Any) -> None:
+        raise JournalError("tests.jsonl cannot be written: No space left on device.")
+
+    monkeypatch.setattr("cascade.production.lines.append", full)
+    two.point("champion", "3")
+    two.point("challenger", "2")
+    server.live.look()
+    assert {server.predict(user=user).json()["version"] for user in USERS[:20]} == {"3"}
+    assert sum("is not served beside" in line.get("message", "") for line in server.log()) == 1
+
+
+def test_what_could_not_be_written_can_be_said_again(two: Shop, asking: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = asking()
+    request = server.predict().json()["request_id"]
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    statuses = [server.feedback(request, value=1).status_code for _ in range(12)]
+    assert statuses == [503] * 12
+    assert server.predict().status_code == 200  # who asks notices nothing
+    monkeypatch.undo()
+    assert server.feedback(request, value=1).status_code == 200
+    assert [one.value for one in books(two).said()[0]] == [1.0]
+
+
+def test_a_line_that_nobody_can_send_keeps_back_no_other(two: Shop, asking: Asked) -> None:
+    odd: dict[str, Any] = {"request": "b" * 32, "inputs": {}}
+    books(two).add([Said("odd", 1.0, "b" * 32, "champion", "1", value=1.0, answered=odd)])
+    server = asking()
+    server.feedback(server.predict().json()["request_id"], value=1)
+    eventually(lambda: len(traces(two)) == 1)
 
 
 def traces(shop: Shop) -> list[Any]:

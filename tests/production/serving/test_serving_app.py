@@ -1,5 +1,6 @@
 """Requests to a server and what comes of them: answers, limits, the token, failures of the model."""
 
+import asyncio
 import json
 import threading
 import time
@@ -74,6 +75,30 @@ def test_a_body_without_a_length_is_read_no_further_than_its_limit(shop: Shop, a
 
     told = server.ask("POST", "/predict", content=endless(), headers={"Content-Type": "application/json"})
     assert told.status_code == 413 and len(sent) < 20
+
+
+def test_bodies_have_a_bound_in_all(shop: Shop, asking: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many connections send: what is refused is let go of."""
+    monkeypatch.setattr("cascade.production.serving.service.HELD", 10_000)
+    shop.publish("champion")
+    server, go_on = asking(), threading.Event()
+
+    async def slowly() -> Any:
+        yield b'{"question": "'
+        yield b"x" * 6_000
+        while not go_on.is_set():
+            await asyncio.sleep(0.01)
+        yield b'"}'
+
+    json_type = {"Content-Type": "application/json"}
+    first = server.begin("POST", "/predict", content=slowly(), headers=json_type)
+    eventually(lambda: server.service.held > 6_000)
+    refused = server.predict("y" * 6_000)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    assert server.predict("z").status_code == 200
+    go_on.set()
+    assert first.result(60).status_code == 200
+    assert server.service.held == 0 and server.metrics()["cascade_refused_total"] == 1
 
 
 def test_a_body_that_does_not_come(shop: Shop, asking: Asked) -> None:

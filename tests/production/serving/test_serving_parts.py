@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import threading
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from cascade.production.serving.forms import Form, WrongRequest
 from cascade.production.serving.meters import BUCKETS, Meters
 from cascade.production.serving.openapi import document
 from cascade.production.serving.queues import Drain
-from cascade.production.serving.server import token_from
+from cascade.production.serving.server import connections, token_from
 from cascade.redaction import redacted
 
 
@@ -141,6 +142,15 @@ def test_a_queue_drops_what_it_has_no_room_for_and_never_waits() -> None:
     assert found == list(range(11))
 
 
+def test_a_queue_has_room_for_so_much() -> None:
+    go_on = threading.Event()
+    drain: Drain[int] = Drain(lambda _batch: go_on.wait(20) and None, most=100, room=25, pause=0.0)
+    assert [drain.offer(number, size=10) for number in range(4)] == [True, True, False, False]
+    go_on.set()
+    eventually(lambda: drain.offer(9, size=20))
+    assert drain.close(20) and drain.dropped >= 2
+
+
 def test_a_batch_that_fails_does_not_end_a_queue() -> None:
     errors, found = list[str](), list[int]()
 
@@ -182,6 +192,29 @@ def test_a_place_is_free_again_when_its_call_has_ended_not_when_nobody_waits() -
 
     asyncio.run(check())
     crew.close()
+
+
+def test_a_thread_that_the_system_refuses_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def check() -> None:
+        crew = Crew(2)
+        with monkeypatch.context() as context:
+            context.setattr(threading.Thread, "start", refuse)
+            for _ in range(5):
+                with pytest.raises(RuntimeError, match="can't start"):
+                    crew.run(lambda: 7)
+        assert crew.busy == 0 and await crew.run(lambda: 7) == 7
+        crew.close()
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {"a": [float("-inf")]}])
+def test_a_correction_that_json_does_not_have(value: Any) -> None:
+    with pytest.raises(WrongRequest):
+        form().checked("scores", value)
 
 
 def test_numbers_in_the_text_format() -> None:
@@ -242,6 +275,20 @@ def test_the_token(tmp_path: Path, value: str, file: str | None, refused: str | 
     token = token_from(value, path)
     assert token == (file or value).strip()
     assert not token or token not in redacted(f"it is {token}")
+
+
+@pytest.mark.parametrize(("soft", "hard", "set_to", "most"), [
+    (1024, 4096, 2300, 2000), (1024, 2000, 2000, 1700), (1024, -1, 2300, 2000), (512, 512, 512, 212),
+    (-1, -1, None, 2000), (65536, 65536, None, 2000), (64, 64, 64, 1),
+])  # fmt: skip
+def test_no_more_connections_than_files(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, set_to: int | None, most: int
+) -> None:
+    made: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: made.append(limits))
+    assert connections() == most
+    assert made == ([] if set_to is None else [(set_to, hard)])
 
 
 def test_a_token_file_that_is_not_there(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The server as a process: it ends in order, and switches versions, while it is asked over sockets."""
 
+import contextlib
 import signal
 import threading
 import time
@@ -7,7 +8,11 @@ import time
 import httpx
 import pytest
 from by_hand_versions import Shop, eventually
-from processes import serving
+from cascade.production.outcomes import Books
+from processes import Process, serving
+
+from cascade.mlflow_store.served import reviewed
+from cascade.mlflow_store.store import connect, reaching
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 TOKEN = "a-token-0123456789abcdef"
@@ -73,3 +78,46 @@ def test_a_promotion_elsewhere_is_followed_without_a_failed_request(shop: Shop) 
         assert {status for status, _ in found} == {200}
         assert server.predict().status_code == 401
         assert TOKEN not in server.log.read_text()
+
+
+KEYS = [f"user-{number}" for number in range(30)]
+
+
+def arms(server: Process) -> dict[str, str]:
+    return {key: server.predict(headers={"X-Cascade-Key": key}).json()["arm"] for key in KEYS}
+
+
+def test_two_servers_on_one_project_one_of_which_is_killed(shop: Shop) -> None:
+    """They agree on who answers whom, hear of each other's requests, and lose nothing that they took."""
+    shop.publish("champion")
+    shop.publish("challenger")
+    books, taken = Books(shop.settings.home, "qa"), set[str]()
+    with serving(shop, "--challenger", "50%") as first, serving(shop, "--challenger", "50%") as second:
+        before = arms(first)
+        assert before == arms(second) and set(before.values()) == {"champion", "challenger"}
+        assert len(books.tests()) == 1
+        request = first.predict().json()["request_id"]
+        eventually(lambda: second.feedback(request, value=1).status_code == 200)
+
+        def people() -> None:
+            with contextlib.suppress(httpx.HTTPError):
+                while True:
+                    asked = first.predict().json()["request_id"]
+                    if first.feedback(asked, value=1).status_code == 200:
+                        taken.add(asked)
+
+        some = [threading.Thread(target=people) for _ in range(4)]
+        for one in some:
+            one.start()
+        eventually(lambda: len(taken) > 20, 120)
+        first.end(number=signal.SIGKILL)
+        for one in some:
+            one.join()
+    with serving(shop, "--challenger", "50%") as again:
+        assert arms(again) == before
+        said = [one.request for one in books.said()[0]]
+        assert taken | {request} <= set(said) and len(set(said)) == len(said)
+        with reaching(shop.uri, "could not be read", ""):
+            client = connect(shop.uri)
+            eventually(lambda: len(reviewed(client, shop.uri, "qa")) == len(said), 120)
+            assert all(one.outcomes == (1.0,) for one in reviewed(client, shop.uri, "qa"))
