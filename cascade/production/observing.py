@@ -11,7 +11,7 @@ from typing import Any
 from cascade.check import Prepared, build_program
 from cascade.dataset import Split
 from cascade.errors import BudgetSpent, CascadeError, DatasetError, StepFailed
-from cascade.production.scoring import scoring
+from cascade.production.promoting.scoring import scoring
 from cascade.progress import Progress
 from cascade.redaction import told
 from cascade.tracing import Trace, trace

@@ -77,7 +77,7 @@ def test_a_file_that_somebody_took_lines_out_of_is_read_anew(tmp_path: Path) -> 
 
 
 def test_much_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cascade.production.outcomes.CHUNK", 1000)
+    monkeypatch.setattr("cascade.production.ab.outcomes.CHUNK", 1000)
     books = Books(tmp_path, "qa")
     told = [said(number, comment="x" * (5000 if number == 7 else 10)) for number in range(20)]
     books.add(told)

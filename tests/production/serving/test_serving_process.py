@@ -8,7 +8,7 @@ import time
 import httpx
 import pytest
 from by_hand_versions import Shop, eventually
-from cascade.production.outcomes import Books
+from cascade.production.ab.outcomes import Books
 from processes import Process, serving
 
 from cascade.mlflow_store.served import reviewed
