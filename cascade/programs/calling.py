@@ -214,11 +214,12 @@ def _collected(branches: Sequence[_Branch]) -> list[Visit]:
     waiting = {branch.future: branch for branch in branches}
     while waiting:
         rest = min(branch.ends for branch in waiting.values()) - time.monotonic()
-        done, _ = wait(waiting, None if rest == float("inf") else max(0.0, rest), FIRST_EXCEPTION)
+        most = None if rest == float("inf") else max(0.0, rest)
+        done, _ = wait(waiting, most, FIRST_EXCEPTION)
         if any(future.exception() for future in done):
             for branch in branches:
                 branch.given_up.set()
-            wait([branch.future for branch in waiting.values()])
+            wait(waiting, most)
         for future in done:
             visits[future] = future.result()
             del waiting[future]
