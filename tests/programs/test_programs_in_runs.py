@@ -15,11 +15,12 @@ from cascade.check import build_program
 from cascade.checks import examine
 from cascade.discover import discover
 from cascade.errors import ExperimentError
+from cascade.evaluation import evaluate
 from cascade.experiment import Stage
 from cascade.mlflow_store import MlflowTracker, load_program
 from cascade.optimizers import BootstrapFinetune, NearestDemos
 from cascade.program import snapshot
-from cascade.programs import Pipeline
+from cascade.programs import Pipeline, Router, Step
 from cascade.stage import Bench, optimize
 from cascade.testing import ScriptedEngine, ScriptedLMs
 
@@ -122,6 +123,22 @@ def test_cascade_s_own_optimizers_take_it(name: str, of: str, tmp_path: Path) ->
         assert json.dumps(state.to_json())
         assert made(question="q").answer
     assert len(state.state) >= len(case.make().predictors())
+
+
+def test_an_example_on_which_a_step_fails_is_data_and_names_the_step() -> None:
+    def route(question: str) -> str:
+        if question == "dev 1":
+            raise ValueError("no idea")
+        return "no" if question == "dev 2" else "a"
+
+    program = Pipeline(route=Router(route, {"a": Step(lambda question: "a", gives="answer")}))
+    found = evaluate(program, scripted.right, scripted.split("dev", 4))
+    assert [one.error for one in found.outcomes] == [
+        None,
+        "ValueError: no idea (in step route.by)",
+        "StepFailed: There is no route 'no'. Routes: 'a'. Give the router a default. (in step route)",
+        None,
+    ]
 
 
 def test_what_does_not_fit_is_told_with_the_program_s_name() -> None:
