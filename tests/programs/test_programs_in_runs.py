@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from cascade.checks import examine
 from cascade.discover import discover
 from cascade.errors import ExperimentError
 from cascade.evaluation import evaluate
-from cascade.experiment import Stage
+from cascade.experiment import Budget, Stage
 from cascade.mlflow_store import MlflowTracker, load_program
 from cascade.optimizers import BootstrapFinetune, NearestDemos
 from cascade.program import snapshot
@@ -97,6 +98,14 @@ def test_it_runs_and_comes_back_from_the_registry_without_pickle(
     assert loaded.fields({"question": "new 8"})["answer"] == "8"
 
 
+def test_a_cap_holds_over_branches_at_once(project: Path) -> None:
+    defined = replace(discover("fan", project), budget=Budget(lm_calls=520))
+    engine = ScriptedEngine(answers, latency=0.002)
+    result = scripted.execute(scripted.prepared(defined, project, engine), progress=scripted.Untroubled())
+    assert result.status == "budget"
+    assert len(engine.requests) == result.spent.lm_calls <= 520
+
+
 STAGES = {
     "BootstrapFewShot": Stage("s", dspy.BootstrapFewShot),
     "NearestDemos": Stage("s", NearestDemos, refit=False),
@@ -132,12 +141,12 @@ def test_an_example_on_which_a_step_fails_is_data_and_names_the_step() -> None:
         return "no" if question == "dev 2" else "a"
 
     program = Pipeline(route=Router(route, {"a": Step(lambda question: "a", gives="answer")}))
-    found = evaluate(program, scripted.right, scripted.split("dev", 4))
+    found = evaluate(program, scripted.split("dev", 4), scripted.right)
     assert [one.error for one in found.outcomes] == [
-        None,
+        "",
         "ValueError: no idea (in step route.by)",
         "StepFailed: There is no route 'no'. Routes: 'a'. Give the router a default. (in step route)",
-        None,
+        "",
     ]
 
 
