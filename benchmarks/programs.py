@@ -5,17 +5,40 @@ measured is what the structure does, and how good it is where answers are as the
 """
 
 import hashlib
+import json
+import random
 import statistics
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
+from functools import partial
 from typing import Any, Literal
 
 import dspy
 
-from cascade.programs import Adaptive, AskUntilAgreed, Each, Loop, Parallel, Pipeline, Router, Rule, Step, Vote
+from cascade.programs import (
+    Adaptive,
+    AskUntilAgreed,
+    Cached,
+    Each,
+    Kept,
+    Lazy,
+    Loop,
+    Parallel,
+    Pipeline,
+    Router,
+    Rule,
+    Step,
+    Vote,
+    apart,
+    fuse,
+    fuse_filter,
+    fuse_retrieval,
+)
 from cascade.testing import AsyncScriptedEngine, ScriptedEngine
 
 QUESTIONS = [f"question {number}" for number in range(60)]
@@ -190,8 +213,87 @@ def overhead() -> tuple[str, str, str]:
     return f"{fast * 1000:.2f} ms", f"{slow * 1000:.2f} ms", f"{(slow - fast) * 1e5:.0f} µs a step"
 
 
+def caching() -> tuple[str, str, str]:
+    """Two hundred calls of which few questions are asked often (the k-th question in 1/k of the calls), 20 kept."""
+    weights = [1 / (number + 1) for number in range(len(QUESTIONS))]
+    asked = random.Random(0).choices(QUESTIONS, weights, k=200)
+    step = Cached(dspy.Predict("question -> answer"), size=20)
+    with model(nothing) as calls:
+        for question in asked:
+            step(question=question)
+    return f"{len(asked)} calls", f"{calls[0]} calls", f"{1 - calls[0] / len(asked):.0%} of the calls saved"
+
+
+def at_once() -> tuple[str, str, str]:
+    """Eight equal questions at the same time."""
+    plain = dspy.Predict("question -> answer")
+    step = Cached(dspy.Predict("question -> answer"))
+    counts = []
+    with model(nothing, LATENCY) as calls:
+        for one in (plain, step):
+            before = calls[0]
+            with ThreadPoolExecutor(8) as pool:
+                for job in [pool.submit(copy_context().run, partial(one, question="q")) for _ in range(8)]:
+                    job.result()
+            counts.append(calls[0] - before)
+    return f"{counts[0]} calls", f"{counts[1]} call", f"{step.stats.waited} waited for it"
+
+
+def hits() -> tuple[str, str, str]:
+    """What an answer takes where the model takes no time: asked, and kept."""
+    plain = dspy.Predict("question -> answer")
+    step = Cached(plain)
+    with model(nothing):
+        asked, kept = seconds(plain, 200, question="q"), seconds(step, 200, question="q")
+    return f"{asked * 1e6:.0f} µs", f"{kept * 1e6:.0f} µs", "the rest is the model's time"
+
+
+def unread() -> tuple[str, str, str]:
+    """A step whose answer one question in three needs."""
+    counts = []
+    with model(nothing) as calls:
+        for explain in (dspy.Predict("question -> why"), Lazy(dspy.Predict("question -> why"))):
+            before = calls[0]
+            read = [said.why for said, needed in ((explain(question=q), hard(q)) for q in QUESTIONS) if needed]
+            counts.append(calls[0] - before)
+    assert len(read) == 20
+    return f"{counts[0]} calls", f"{counts[1]} calls", f"{1 - counts[1] / counts[0]:.0%} of the calls saved"
+
+
+def fused(plain: Any, ours: Any, fields: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Calls of both on the same input."""
+    with model(lambda _inputs, _turn: {"fits": "True", "fact": json.dumps(["x"] * 5)}) as calls:
+        plain(**fields)
+        before = calls[0]
+        ours(**fields)
+    return f"{before} calls", f"{calls[0] - before} call", f"{before / (calls[0] - before):.0f} times fewer"
+
+
+def fusing() -> tuple[str, str, str]:
+    """Two predictors, the second of which takes what the first gives."""
+    first, second = dspy.Predict("question -> notes"), dspy.Predict("question, notes -> answer")
+    return fused(Pipeline(first=first, second=second), fuse(first, second), {"question": "q"})
+
+
+def sifting() -> tuple[str, str, str]:
+    """A filter and a change, of what passes."""
+    keep, change = dspy.Predict("text -> fits: bool"), dspy.Predict("text -> short")
+    return fused(Kept(keep, change, passes="fits"), fuse_filter(keep, change), {"text": "t"})
+
+
+def reading() -> tuple[str, str, str]:
+    """Five passages, one call each and all in one."""
+    process, how = dspy.Predict("question, passage -> fact"), {"passages": "passages", "passage": "passage"}
+
+    def search(question: str) -> list[str]:
+        return [f"{question} {number}" for number in range(5)]
+
+    return fused(apart(search, process, **how), fuse_retrieval(search, process, **how), {"question": "q"})
+
+
 ROWS: tuple[Callable[[], tuple[str, str, str]], ...] = (
-    parallel, each, voting, agreeing, looping, routing, adapting, overhead,
+    parallel, each, voting, agreeing, looping, routing, adapting, overhead, caching, at_once,
+    hits, unread, fusing, sifting, reading,
 )  # fmt: skip
 
 if __name__ == "__main__":

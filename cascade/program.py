@@ -106,7 +106,10 @@ def prompts(taken: Snapshot) -> str:
     """Instructions and demos of every predictor, in Markdown."""
     parts = []
     for name, state in taken.state.items():
-        instructions = state.get("signature", {}).get("instructions", "")
+        if "signature" not in state:  # no predictor, such as the version of a step
+            parts.append(f"# {name}\n\n{', '.join(f'{key}: {value}' for key, value in state.items())}\n")
+            continue
+        instructions = state["signature"].get("instructions", "")
         demos = state.get("demos", [])
         model = f"\nModel: `{taken.lms[name]}`\n" if name in taken.lms else ""
         parts.append(f"# {name}\n{model}\n## Instructions\n\n{instructions}\n\n## Demos ({len(demos)})\n")

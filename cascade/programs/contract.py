@@ -15,10 +15,8 @@ from cascade.errors import ProgramError, StepFailed
 from cascade.programs.calling import PLACE, Place, awaited
 from cascade.programs.flow import told
 from cascade.programs.ports import Port, Ports, gives_of, takes_of
-from cascade.programs.wrapper import Wrapper, reserve
+from cascade.programs.wrapper import VERSIONS, Wrapper, reserve
 
-VERSIONS = "step_versions"
-"""The field of a prediction that holds versions by step."""
 _LONGEST = 120
 Model = type[BaseModel]
 

@@ -16,6 +16,7 @@ from cascade.programs.parallel import Each
 from cascade.programs.ports import signature_of
 from cascade.programs.sequential import Pipeline
 from cascade.programs.step import Step, as_step
+from cascade.programs.wrapper import Wrapper
 
 _REASONING = "reasoning"
 Fields = Mapping[str, Any]
@@ -46,7 +47,10 @@ def fuse(first: Any, second: Any, *, keep: bool = True) -> Any:
             f"the second takes {told(two.signature.input_fields)}, nothing of which the first gives "
             f"({told(_outputs(one))})"
         )
-    inputs = {**one.signature.input_fields, **_without(two.signature.input_fields, joint)}
+    inputs = {
+        **one.signature.input_fields,
+        **_without(two.signature.input_fields, [*joint, *one.signature.input_fields]),
+    }
     middle = _without(one.signature.output_fields, () if keep else joint)
     outputs = {**_without(middle, [_REASONING]), **_without(two.signature.output_fields, [_REASONING])}
     _same_types(one, two)
@@ -103,7 +107,8 @@ def fuse_filter(keep: Any, change: Any, *, passes: str = "") -> Any:
     passes = passes or (bools[0] if len(bools) == 1 else "")
     if passes not in bools:
         raise _no(f"the filter has no single output of type bool (it gives {told(_outputs(one))}); name it: passes=…")
-    inputs = {**one.signature.input_fields, **_without(two.signature.input_fields, _outputs(one))}
+    known = [*_outputs(one), *one.signature.input_fields]
+    inputs = {**one.signature.input_fields, **_without(two.signature.input_fields, known)}
     optional = {name: _optional(field) for name, field in two.signature.output_fields.items() if name != _REASONING}
     outputs = {**_without(one.signature.output_fields, [_REASONING]), **optional}
     _same_types(one, two)
@@ -113,7 +118,26 @@ def fuse_filter(keep: Any, change: Any, *, passes: str = "") -> Any:
     signature = dspy.Signature(_fields({**inputs, **outputs}), f"{_instructions(one, two, outputs)}\n\n{only}")
     fused = (dspy.ChainOfThought if thinks else dspy.Predict)(signature, **_options(one, two))
     fused.set_lm(one.lm)
-    return fused
+    return Sifted(fused, passes, tuple(optional))
+
+
+class Sifted(Wrapper):
+    """A filter and a change in one predictor, whose changed fields are None where nothing passes, whatever it wrote."""
+
+    def __init__(self, module: Any, passes: str, changed: tuple[str, ...]) -> None:
+        super().__init__(module)
+        self.passes, self.changed = passes, changed
+
+    def forward(self, **fields: Any) -> Any:
+        """Ask it."""
+        return self._sifted(self.module(**fields))
+
+    async def aforward(self, **fields: Any) -> Any:
+        """The same, awaited."""
+        return self._sifted(await self.module.acall(**fields))
+
+    def _sifted(self, said: Any) -> Any:
+        return said if said[self.passes] else dspy.Prediction(**{**said, **dict.fromkeys(self.changed)})
 
 
 def fuse_retrieval(search: Callable[..., Any] | Any, process: Any, *, passages: str, passage: str) -> Pipeline:

@@ -20,10 +20,8 @@ from cascade.programs.flow import Flow, Steps
 from cascade.programs.ports import Port, Ports, gives_of, takes_of
 from cascade.programs.rollouts import drawn
 from cascade.programs.step import as_step
-from cascade.programs.wrapper import reserve
+from cascade.programs.wrapper import ERROR_LOG, reserve
 
-ERROR_LOG = "error_log"
-"""The field of a prediction that holds what was handled: a list of `{step, error, action}`."""
 _LONGEST = 200
 
 

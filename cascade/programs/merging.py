@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from cascade.errors import ProgramError, StepFailed
 from cascade.programs.ports import Port, Ports, either
+from cascade.programs.wrapper import ERROR_LOG, VERSIONS, united
 
 REASONING = "reasoning"
 """Every `ChainOfThought` gives it; beside one another each is named by its branch."""
@@ -47,6 +48,9 @@ class ByName:
             for field, value in fields.items():
                 name = f"{branch}_{REASONING}" if field == REASONING else field
                 if name in owner:
+                    if name in (ERROR_LOG, VERSIONS):
+                        found[name] = united(found[name], value)
+                        continue
                     raise error(
                         f"Branches {owner[name]!r} and {branch!r} both give {name!r}. Rename one, or say what to do: "
                         f"merge=concatenate({name!r}), merge='first' or a function of the branches."

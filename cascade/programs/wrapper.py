@@ -11,6 +11,11 @@ from cascade.errors import ProgramError
 from cascade.programs.ports import Ports, gives_of, takes_of
 from cascade.programs.step import as_step
 
+ERROR_LOG = "error_log"
+"""The field of a prediction that holds what was handled: a list of `{step, error, action}`."""
+VERSIONS = "step_versions"
+"""The field of a prediction that holds versions by step."""
+
 
 class Wrapper(dspy.Module):  # type: ignore[misc]
     """The base of what is put around one step; its predictors are found under `module`."""
@@ -38,3 +43,10 @@ def reserve(field: str, module: Any, what: str) -> None:
     """Raise `ProgramError` where a module gives a field in which the wrapper says what it did."""
     if field in (gives_of(module) or ()):
         raise ProgramError(f"{what} gives a field {field!r}, in which its wrapper says what it did. Rename it.")
+
+
+def united(one: Any, other: Any) -> Any:
+    """Logs, or versions, of two branches as one."""
+    if isinstance(one, list) and isinstance(other, list):
+        return [*one, *(entry for entry in other if entry not in one)]
+    return {**one, **other} if isinstance(one, dict) and isinstance(other, dict) else one

@@ -194,3 +194,15 @@ def test_a_broken_contract_is_asked_anew() -> None:
     with asking(lambda _: {"answer": next(answers)}):
         said = step(question="hi")
     assert (said.answer, actions(said)) == ("ok", ["retry"])
+
+
+def test_logs_and_versions_of_branches_at_once_are_one() -> None:
+    from cascade.programs import Parallel
+
+    def branch(field: str) -> Any:
+        return Contract(Guarded(Step(lambda text: {"n": 1 / 0}, gives=field), skip=True), version=field)
+
+    said = Parallel(a=branch("x"), b=branch("y"))(text="hi")
+    assert [entry["step"] for entry in said.error_log] == ["a.module", "b.module"]
+    assert said.step_versions == {"a": "x", "b": "y"}
+    assert (said.x, said.y) == (None, None)
