@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import cascade
 from cascade.mlflow_store.store import connect
 from cascade.mlflow_store.versions import Versions
 from cascade.production.promoting import PromotionLog, standing
+from cascade.production.promoting.registrar import registrar
+from cascade.settings import load_settings
 from cascade.testing import ScriptedEngine
 
 pytestmark = pytest.mark.usefixtures("store")
@@ -161,13 +165,11 @@ def test_new_test_rows_score_both_anew(learning: Project) -> None:
     demos(learning, 2)
     learning.cascade("promote", "letters")
     demos(learning, 4)
-    path = learning.folder / "datasets/letters/test.jsonl"
-    more = [{"question": f"more {n // 10} {n % 10}", "answer": str(n % 10)} for n in range(20)]
-    path.write_text(path.read_text() + "".join(json.dumps(row) + "\n" for row in more))
+    more_test_rows(learning)
     before = len(learning.engine.requests)
     done = learning.cascade("promote", "letters")
     assert done.code == 0, done.err
-    assert len(learning.engine.requests) - before == 2 * len(more)
+    assert len(learning.engine.requests) - before == 2 * 20
     assert log(learning)[-2].attempt == 2
 
 
@@ -201,6 +203,79 @@ def test_twenty_at_once_from_four_processes(learning: Project) -> None:
     assert aliases["champion"] == now.champion == before
     assert aliases.get("previous", "") == now.previous
     assert {one.number for one in versions(learning).all() if one.rejected} == now.rejected
+
+
+def more_test_rows(project: Project) -> None:
+    """What makes a look ask the model again."""
+    path = project.folder / "datasets/letters/test.jsonl"
+    more = [{"question": f"more {n // 10} {n % 10}", "answer": str(n % 10)} for n in range(20)]
+    path.write_text(path.read_text() + "".join(json.dumps(row) + "\n" for row in more))
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("back", [["1"], ["1", "2"]])
+def test_a_rollback_does_not_wait_for_a_look_at_test(learning: Project, back: list[str]) -> None:
+    """Nor is anything promoted over what came meanwhile: here version 2 is taken back, and maybe put there again."""
+    for k in (1, 2):
+        demos(learning, k)
+        assert learning.cascade("promote", "letters", "--force").code == 0
+    demos(learning, 4)
+    more_test_rows(learning)
+    settings, asked = load_settings(), threading.Lock()
+
+    def hurried(model: str, inputs: Any, shown: int) -> Any:
+        if asked.acquire(blocking=False):  # the first question of the look, once
+            for number in back:
+                with registrar(settings, "letters") as desk:
+                    desk.take_into_service(desk.versions.numbered(number), "in a hurry", forced=True)
+        return learns(model, inputs, shown)
+
+    learning.engine = ScriptedEngine(hurried)
+    done = learning.cascade("promote", "letters")
+    assert done.code == 3, done.err
+    assert f"What serves changed while version 3 was judged: version {back[-1]} serves now. Ask again" in done.err
+    assert [entry.event for entry in log(learning)][-len(back) :] == ["promoted"] * len(back)
+    assert versions(learning).aliases()["champion"] == back[-1]
+    before = len(learning.engine.requests)
+    assert learning.cascade("promote", "letters").code == 0
+    assert len(learning.engine.requests) - before == (
+        20 if back[-1] == "1" else 0
+    )  # of the version it was not judged by
+
+
+def test_a_champion_that_is_not_in_mlflow_is_one_line_until_somebody_chooses(learning: Project) -> None:
+    for k in (1, 4):
+        demos(learning, k)
+        assert learning.cascade("promote", "letters").code == 0
+    known, entries = versions(learning), log(learning)
+    known.client.delete_model_version("letters", "2")
+    for words in (("promote", "letters"), ("rollback", "letters")):
+        done = learning.cascade(*words)
+        assert done.code == 1 and done.err.count("\n") < 3
+        assert "Version 2 of 'letters' serves by the promotion log and is not in MLflow at sqlite:///" in done.err
+        assert "give the alias 'champion' to the one that shall serve" in done.err
+    assert log(learning) == entries
+    known.point("champion", "1")
+    demos(learning, 3)
+    assert learning.cascade("promote", "letters").code == 0
+    assert [entry.event for entry in log(learning)][4:] == ["adopted", "judged", "promoted"]
+    assert versions(learning).aliases() == {"champion": "3", "previous": "1"}
+
+
+def test_the_wrong_store_is_told_and_sent_nothing(
+    learning: Project, monkeypatch: pytest.MonkeyPatch, empty_store: Path
+) -> None:
+    demos(learning, 2)
+    learning.cascade("promote", "letters")
+    entries, other = log(learning), f"sqlite:///{shutil.copy(empty_store, learning.folder / 'other.db')}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
+    done = learning.cascade("rollback", "letters")
+    assert done.code == 1 and "Name the right store in MLFLOW_TRACKING_URI" in done.err
+    found = connect(other).get_experiment_by_name("letters")
+    assert found is None or not connect(other).search_runs([found.experiment_id])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    assert learning.cascade("promote", "letters", "--version", "1").code == 3
+    assert log(learning) == entries
 
 
 def test_mlflow_down_is_one_line_and_changes_nothing(learning: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ def waiting_rows(folder: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     places = (folder / "incoming", folder / "incoming" / "test")
     for path in sorted(path for place in places for path in place.glob("*.jsonl")):
-        for line in path.read_text("utf-8", "replace").splitlines():
+        for line in path.read_text("utf-8", "replace").split("\n"):
             try:
                 row = json.loads(line)
             except ValueError:

@@ -4,6 +4,7 @@
     looks        what makes a look at test what it is
     scoring      programs out of the registry on today's test
     log          who served when, and why
+    turn         one at a time
     registrar    the log and MLflow's registry in one hand
     promotion    promote, judge without promoting, roll back
     checks       a ruling as a list of checks, for a pull request

@@ -203,14 +203,14 @@ class PromotionLog:
 
     def _read(self) -> Iterator[Entry]:
         try:
-            texts = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
+            texts = self.path.read_text("utf-8").split("\n") if self.path.exists() else []
         except (OSError, UnicodeDecodeError) as error:
             raise CascadeError(f"{self.path} cannot be read ({error}). Put it back from a copy.") from None
         for number, line in enumerate(texts, 1):
             try:
                 values = json.loads(line)
             except ValueError:
-                continue  # cut off by a process that died: what was not written whole did not happen
+                continue  # the end, or cut off by a process that died: what was not written whole did not happen
             yield Entry.from_json(values, f"{self.path}, line {number},")
 
 

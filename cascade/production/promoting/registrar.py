@@ -5,32 +5,32 @@ whoever dies in between, log and aliases agree again the next time anybody looks
 is adopted, with an entry that says so, and is never undone.
 """
 
-import fcntl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from cascade.check import Prepared, build_program
-from cascade.errors import Refused
+from cascade.errors import Refused, TrackingError
 from cascade.evaluation import Evaluation
-from cascade.journal import journals, written
 from cascade.mlflow_store import promotions
 from cascade.mlflow_store.names import Names
-from cascade.mlflow_store.publication import version_of
 from cascade.mlflow_store.registry import CHALLENGER, CHAMPION
-from cascade.mlflow_store.store import connect, reaching
+from cascade.mlflow_store.store import connect, reaching, redact
 from cascade.mlflow_store.versions import MOVED, Version, Versions
 from cascade.production.promoting.gate import Rules, Ruling, gate
 from cascade.production.promoting.log import MOVES, Entry, PromotionLog, Standing, look, row_hashes, standing
 from cascade.production.promoting.looks import BASELINE, key_of, lms_of, lms_of_baseline, metric_of
-from cascade.production.promoting.scoring import scoring
+from cascade.production.promoting.scoring import Scorer, scoring
+from cascade.production.promoting.turn import Turn, turn
 from cascade.progress import Progress, Silent
 from cascade.settings import Settings
 from cascade.spending import Spent
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _AGAIN = "What stands in the promotion log is finished the next time."
 
 
@@ -53,13 +53,14 @@ class Judgement:
     spent: Spent
 
 
-def _reaching(method: Callable[..., Any]) -> Any:
-    """Say in one line that MLflow cannot be reached, whatever it raises."""
+def reaching_mlflow(method: Callable[P, R]) -> Callable[P, R]:
+    """Say in one line that MLflow cannot be reached, whatever is raised by what has or is given a registrar."""
 
     @wraps(method)
-    def asked(self: "Registrar", *args: Any, **options: Any) -> Any:
-        with reaching(self.settings.tracking_uri, "could not be used", _AGAIN):
-            return method(self, *args, **options)
+    def asked(*args: P.args, **options: P.kwargs) -> R:
+        desk: Any = args[0]
+        with reaching(desk.settings.tracking_uri, "could not be used", _AGAIN):
+            return method(*args, **options)
 
     return asked
 
@@ -67,10 +68,11 @@ def _reaching(method: Callable[..., Any]) -> Any:
 class Registrar:
     """The log and the registry of one experiment, held by one process; made by `registrar`."""
 
-    def __init__(self, settings: Settings, experiment: str, progress: Progress) -> None:
+    def __init__(self, settings: Settings, experiment: str, progress: Progress, turn: Turn) -> None:
         names = Names(settings.experiment_prefix, settings.model_prefix)
         self.settings = settings
         self.progress = progress
+        self.turn = turn
         self.experiment = experiment
         self.shown_as = names.experiment(experiment)
         self.log = PromotionLog.of(settings.home, experiment)
@@ -84,12 +86,17 @@ class Registrar:
         return standing(self.log.entries())
 
     @property
+    @reaching_mlflow
     def champion(self) -> Version | None:
         """The version that serves."""
         serving = self.standing.champion
         return self.versions.numbered(serving) if serving else None
 
+    def _serving(self) -> str:
+        return f"version {self.standing.champion} serves" if self.standing.champion else "nothing serves"
+
     @property
+    @reaching_mlflow
     def challenger_now(self) -> str:
         """The version that is proposed; "" is none."""
         return self.versions.aliases().get(CHALLENGER, "")
@@ -99,63 +106,40 @@ class Registrar:
         key = key_of(prepared, version, self.champion)
         return next((entry for entry in reversed(self.log.entries()) if entry.key == key), None)
 
-    @_reaching
+    @reaching_mlflow
     def propose(self, number: str) -> None:
         """Let a version be the challenger; "" proposes none."""
         self.versions.point(CHALLENGER, number)
 
-    @_reaching
+    @reaching_mlflow
     def settle(self) -> None:
         """Know what other machines wrote, finish what was begun, adopt what was done by hand."""
         uri, known = self.settings.tracking_uri, [entry.id for entry in self.log.entries()]
         for values in promotions.pull(self.client, uri, self.shown_as, known):
             self.log.append(Entry.from_json(values, f"An entry of the promotion log of {self.experiment!r} in MLflow"))
-        entries = self.log.entries()
-        promotions.push(self.client, uri, self.shown_as, [entry.to_json() for entry in entries])
-        last = next((entry for entry in reversed(entries) if entry.event in MOVES), None)
-        if last and last.version and self.versions.numbered(last.version).tags.get(MOVED) != last.id:
+        last, serving = self._last_move(), self.versions.aliases().get(CHAMPION, "")
+        lost = self._lost(last, serving)  # before anything is sent to a store that may be the wrong one
+        promotions.push(self.client, uri, self.shown_as, [entry.to_json() for entry in self.log.entries()])
+        if last and last.version and not lost and self.versions.numbered(last.version).tags.get(MOVED) != last.id:
             self._follow(last)
-        serving = self.versions.aliases().get(CHAMPION, "")
+            serving = self.versions.aliases().get(CHAMPION, "")
         if serving != (last.version if last else ""):
             self._adopt(serving, last.version if last else "")
 
-    @_reaching
-    def challenger(self, run: str = "", number: str = "") -> Version:
-        """The version that is proposed, or that of a run, or a numbered one.
+    def _last_move(self) -> Entry | None:
+        return next((entry for entry in reversed(self.log.entries()) if entry.event in MOVES), None)
 
-        Raises:
-            Refused: there is none.
-        """
-        if number:
-            return self.versions.numbered(number)
-        made, named = self.versions.all(), self.challenger_now
-        if run:
-            found = [version for version in made if version.run.startswith(run) or version.run.endswith(run)]
-            if not found and (number := self._found_again(run)):
-                return self.versions.numbered(number)
-            if len(found) != 1:
-                raise Refused(
-                    f"{'No run' if not found else 'More than one run'} {run!r} of {self.experiment!r} has a version in "
-                    f"MLflow. A run has one when it completed and found something better than the baseline on dev; "
-                    f"there are: {', '.join(version.run for version in made[:5]) or 'none'}."
-                )
-            return found[0]
-        if not named:
-            serves = f" Version {self.standing.champion} serves." if self.standing.champion else ""
-            raise Refused(
-                f"Nothing is proposed for {self.experiment!r}: no version has the alias {CHALLENGER!r}.{serves} Run "
-                f"`cascade run {self.experiment}`, or name a run: cascade promote {self.experiment} --run ID."
+    def _lost(self, move: Entry | None, alias: str) -> bool:
+        """Whether the version that the log says serves is gone, and somebody chose another."""
+        if move is None or not move.version or any(one.number == move.version for one in self.versions.all()):
+            return False
+        if alias in ("", move.version):
+            raise TrackingError(
+                f"Version {move.version} of {self.experiment!r} serves by the promotion log and is not in MLflow at "
+                f"{redact(self.settings.tracking_uri)}. Name the right store in MLFLOW_TRACKING_URI; if the version "
+                f"was deleted, give the alias {CHAMPION!r} to the one that shall serve."
             )
-        return self.versions.numbered(named)
-
-    def _found_again(self, run: str) -> str:
-        """The version that a run of this machine began from and found nothing better than; "" is none."""
-        ours = [
-            one
-            for one in journals(self.settings.home, self.experiment)
-            if one.run.id.startswith(run) or one.run.id.endswith(run)
-        ]
-        return version_of(ours[0], self.settings.tracking_uri) if len(ours) == 1 else ""
+        return True
 
     def judge(self, prepared: Prepared, version: Version, rules: Rules) -> Judgement:
         """Look at test: score the version and what serves, let the gate rule, and write the look down.
@@ -163,16 +147,17 @@ class Registrar:
         Raises:
             CascadeError: a program cannot be loaded or scored.
         """
-        reference, test = self.champion, prepared.data.test
-        with scoring(prepared, self.progress) as scorer:
+        reference, test, moved = self.champion, prepared.data.test, self._last_move()
+        with self.turn.let_go(), scoring(prepared, self.progress) as scorer:  # a rollback must not wait for a model
             new_program = scorer.load(version)
             new = scorer.score(new_program, test, f"challenger {version.number}")
-            if reference:
-                old_program = scorer.load(reference)
-                old, before = scorer.score(old_program, test, f"champion {reference.number}"), lms_of(old_program)
-            else:
-                bare = build_program(prepared.experiment)
-                old, before = scorer.score(bare, test, BASELINE), lms_of_baseline(prepared, bare)
+            old, before = _reference(scorer, reference)
+        self.settle()
+        if self._last_move() != moved:
+            raise Refused(
+                f"What serves changed while version {version.number} was judged: {self._serving()} now. Ask again; "
+                "what was answered is kept."
+            )
         shown = {"test": test.fingerprint, "metric": metric_of(prepared), "signature": prepared.signature}
         key, rows = key_of(prepared, version, reference), row_hashes(test)
         attempt, same = look(self.log.entries(), key, rows), lms_of(new_program) == before
@@ -187,7 +172,7 @@ class Registrar:
     def take_into_service(self, version: Version, reason: str, **more: Any) -> Entry:
         """Make a version the champion."""
         before = self.standing.champion
-        entry: Entry = self._write(
+        entry = self._write(
             "promoted", version.number, program=version.program, run=version.run, reference=before, reason=reason,
             **more,
         )  # fmt: skip
@@ -218,20 +203,20 @@ class Registrar:
                 f"--version {target} --force` if that was wrong."
             )
         reason = f"Version {now.champion} was taken out of service and rejected; version {target} serves again."
-        entry: Entry = self._write(
+        entry = self._write(
             "rolled_back", target, program=version.program, run=version.run, reference=now.champion, reason=reason,
             note=note,
         )  # fmt: skip
         self._follow(entry)
         return entry
 
-    @_reaching
+    @reaching_mlflow
     def _write(self, event: Any, version: str, **more: Any) -> Entry:
         entry = self.log.add(event, version, **more)
         promotions.push(self.client, self.settings.tracking_uri, self.shown_as, [entry.to_json()])
         return entry
 
-    @_reaching
+    @reaching_mlflow
     def _follow(self, entry: Entry) -> None:
         """Let aliases and tags say what an entry says."""
         now = self.standing
@@ -269,25 +254,30 @@ class Registrar:
 
 @contextmanager
 def registrar(settings: Settings, experiment: str, progress: Progress | None = None) -> Iterator[Registrar]:
-    """Hold an experiment's log and registry, alone; waits for whoever holds them.
+    """Hold an experiment's log and registry; waits for whoever holds them.
 
     Raises:
         TrackingError: MLflow cannot be reached; nothing was changed that the next one will not finish.
     """
-    progress = progress or Silent()
-    path = settings.home / "locks" / f"production-{experiment}.lock"
-    with written(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    with path.open("r+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            progress.tell(f"another promotion of {experiment!r} is under way; waiting for it.")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        desk = Registrar(settings, experiment, progress)
+    told = progress or Silent()
+
+    def wait() -> None:
+        told.tell(f"another promotion of {experiment!r} is under way; waiting for it.")
+
+    with turn(settings.home / "locks" / f"production-{experiment}.lock", wait) as mine:
+        desk = Registrar(settings, experiment, told, mine)
         desk.settle()
         yield desk
+
+
+def _reference(scorer: Scorer, serving: Version | None) -> tuple[Evaluation, object]:
+    """What serves, or the baseline where nothing does, on test; and which LMs answer."""
+    prepared = scorer.prepared
+    if serving:
+        program = scorer.load(serving)
+        return scorer.score(program, prepared.data.test, f"champion {serving.number}"), lms_of(program)
+    bare = build_program(prepared.experiment)
+    return scorer.score(bare, prepared.data.test, BASELINE), lms_of_baseline(prepared, bare)
 
 
 def _clock(seconds: float) -> str:

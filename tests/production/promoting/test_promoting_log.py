@@ -97,6 +97,12 @@ def test_entries_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert first.at < second.at and first.experiment == "qa" and first.who
 
 
+def test_what_somebody_says_cannot_break_a_line(tmp_path: Path) -> None:
+    log = PromotionLog.of(tmp_path, "qa")
+    said = log.add("promoted", "1", note="a\u2028b\x85c\x0bd\r\ne")
+    assert log.entries() == [said]
+
+
 def test_a_line_that_was_cut_off_did_not_happen(tmp_path: Path) -> None:
     log = PromotionLog.of(tmp_path, "qa")
     log.add("promoted", "1")
