@@ -117,4 +117,3 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
 def _with_demos_as_shown(row: Mapping[str, Any]) -> dict[str, Any]:
     """What is trained on is the prompt that was asked: demos that depend on the question are in it."""
     return {**row, "trace": [(as_shown(one, inputs), inputs, told) for one, inputs, told in row["trace"]]}
-

@@ -29,7 +29,11 @@ def test_every_answer_takes_both_passages_and_neither_alone_holds_it() -> None:
 
 
 def test_sizes() -> None:
-    assert [(len(split), len(set(split.groups or ()))) for split in (TRAIN, DEV, TEST)] == [(83, 33), (62, 28), (89, 35)]
+    assert [(len(split), len(set(split.groups or ()))) for split in (TRAIN, DEV, TEST)] == [
+        (83, 33),
+        (62, 28),
+        (89, 35),
+    ]
 
 
 def test_one_search_finds_both_passages_almost_never_and_two_searches_mostly() -> None:
@@ -40,7 +44,8 @@ def test_one_search_finds_both_passages_almost_never_and_two_searches_mostly() -
 
     once = [set(row["facts"]) <= found(row["question"], 5) for row in ROWS]
     twice = [
-        row["facts"][0] in found(row["first"], 2) and row["facts"][1] in found(row["second"].replace("#1", row["bridge"]), 3)
+        row["facts"][0] in found(row["first"], 2)
+        and row["facts"][1] in found(row["second"].replace("#1", row["bridge"]), 3)
         for row in ROWS
     ]
     assert sum(once) / len(ROWS) < 0.05 and sum(twice) / len(ROWS) > 0.8
@@ -63,7 +68,12 @@ def test_later_steps_learn_from_what_right_earlier_steps_find(file: Any) -> None
 
 def test_the_second_search_asks_what_the_first_found(file: Any) -> None:
     answers = {
-        "question": {"first": "Who built the barge Blue Anvil?", "second": "Where was #1 born?", "facts": "[]", "answer": "x"},
+        "question": {
+            "first": "Who built the barge Blue Anvil?",
+            "second": "Where was #1 born?",
+            "facts": "[]",
+            "answer": "x",
+        },
         "first": {"bridge": "Nobody Known"},
     }
     with saying(lambda inputs: answers["first" if "first" in inputs else "question"]) as engine:

@@ -31,7 +31,11 @@ def test_every_finding_stands_in_its_passage_and_holds_the_answer() -> None:
 
 
 def test_sizes_and_sources() -> None:
-    assert [(len(split), len(set(split.groups or ()))) for split in (TRAIN, DEV, TEST)] == [(78, 39), (60, 30), (80, 40)]
+    assert [(len(split), len(set(split.groups or ()))) for split in (TRAIN, DEV, TEST)] == [
+        (78, 39),
+        (60, 30),
+        (80, 40),
+    ]
     assert {one["source"] for one in index_of("research").passages} == {"handbook", "minutes", "register"}
     assert len(index_of("research").passages) == 141
 
@@ -56,7 +60,7 @@ def test_sources_are_searched_apart_and_what_a_model_makes_up_is_not_cited(file:
     with saying(made_up):
         said = program(question="On which day do people living north of the river have their rubbish taken away?")
     assert [one["source"] for one in said.passages] == [name for name in file.SOURCES for _ in range(2)]
-    assert said.citations == [] and [one["fault"] for one in said.refused][0] == "minutes-99 was not retrieved"
+    assert said.citations == [] and next(one["fault"] for one in said.refused) == "minutes-99 was not retrieved"
     assert said.response == "42 [no source was found to say so]"
 
 

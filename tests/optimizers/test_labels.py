@@ -29,7 +29,11 @@ def example(question: str, **labels: str) -> Any:
     return dspy.Example(question=question, **labels).with_inputs("question")
 
 
-ROWS = [example("one", hint="h1", answer="a1"), example("fails", hint="h2", answer="a2"), example("two", hint="h3", answer="a3")]
+ROWS = [
+    example("one", hint="h1", answer="a1"),
+    example("fails", hint="h2", answer="a2"),
+    example("two", hint="h3", answer="a3"),
+]
 
 
 def test_every_predictor_says_its_label_and_the_next_is_given_it() -> None:
@@ -43,7 +47,9 @@ def test_every_predictor_says_its_label_and_the_next_is_given_it() -> None:
     assert second == [] and type(program.ask) is dspy.Predict
 
 
-@pytest.mark.parametrize(("fields", "has"), [("question hint answer", True), ("question answer", False), ("hint answer x", True)])
+@pytest.mark.parametrize(
+    ("fields", "has"), [("question hint answer", True), ("question answer", False), ("hint answer x", True)]
+)
 def test_a_program_has_labels_if_each_output_is_a_field(fields: str, has: bool) -> None:
     assert has_labels(Two(), fields.split()) is has
 
