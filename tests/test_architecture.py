@@ -9,6 +9,7 @@ PACKAGE = Path(cascade.__file__).parent
 LAYERS: list[tuple[str, set[str]]] = [
     ("definitions", {"errors", "redaction", "settings", "spending", "rows", "fields", "dataset", "metrics", "experiment", "options", "sources", "discover", "nearest", "ensemble", "program",
                      "programs"}),
+    ("tools", {"tools"}),
     ("judgement", {"outcome", "evaluation", "costs", "intervals", "comparison", "evidence", "reasons", "decision"}),
     ("lm", {"lm"}),
     ("work", {"optimizers", "building", "stage", "headroom", "bounds", "forecast", "check", "checks", "journal", "progress", "publishing",
@@ -82,6 +83,16 @@ def test_programs_import_only_dspy_and_errors() -> None:
         if room(path) == "programs"
         for line, other in imported(path)
         if other not in ("programs", "errors")
+    ] == []
+
+
+def test_tools_import_only_what_stands_below_definitions() -> None:
+    assert [
+        f"{path}, line {line}: {other}"
+        for path in FILES
+        if room(path) == "tools"
+        for line, other in imported(path)
+        if other not in ("tools", "errors", "redaction", "settings")
     ] == []
 
 

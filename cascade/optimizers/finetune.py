@@ -16,7 +16,7 @@ import dspy
 from cascade.errors import StageFailed
 from cascade.lm.embedded.adapter import training_adapter
 from cascade.nearest import NearestPredict, as_shown
-from cascade.optimizers.labels import labels_of
+from cascade.optimizers.labels import has_labels, labelled
 from cascade.optimizers.work import Given, Work
 
 
@@ -24,9 +24,10 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
     """Drops failing examples first, then does what its base does; stands in for it in every stage.
 
     Args:
-        max_labeled_rows: rows made of the labels of examples that were not answered well, as `max_labeled_demos` does
-            for demos: a small model is right on the easy ones, and they alone teach it little. At most so many for
-            each predictor, which needs examples with all its fields; one that has none learns from answers alone.
+        max_labeled_rows: examples that were not answered well of which the labels are learned, as `max_labeled_demos`
+            does for demos: a small model is right on the easy ones, and they alone teach it little. The examples have
+            the outputs of all predictors; each learns its own from what it is given when those before it say theirs
+            (`cascade.optimizers.labels`).
         options: of `dspy.BootstrapFinetune`.
     """
 
@@ -42,9 +43,9 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
     ) -> None:
         super().__init__(metric, multitask, train_kwargs, adapter, exclude_demos, num_threads)
         self.max_labeled_rows = max_labeled_rows
-        self._labeled: list[tuple[Any, Any]] = []
         self._place: dict[int, int] = {}
         self._lms: list[Any] = []
+        self._labeled: list[Any] = []
 
     def compile(self, student: Any, trainset: Sequence[Any], teacher: Any = None) -> Any:
         """Fine-tune the LMs of `student` on what the teachers (default: itself) answered well.
@@ -58,9 +59,10 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
             answered = self._answered(program, answered)
         if not answered:
             raise StageFailed(f"None of {len(trainset)} training examples was answered in the right format.")
-        self._labeled = _labels(teachers[0], trainset) if self.max_labeled_rows else []
+        self._labeled = self._labels(student, trainset) if self.max_labeled_rows else []
         self._lms = [predictor.lm for predictor in student.predictors()]
-        self._place = {id(one): place for program in teachers for place, one in enumerate(program.predictors())}
+        programs = (student, *teachers)
+        self._place = {id(one): place for program in programs for place, one in enumerate(program.predictors())}
         tuned = super().compile(student, answered, teacher)
         for predictor in tuned.predictors():
             if self.exclude_demos and isinstance(predictor, NearestPredict):
@@ -89,54 +91,45 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
             futures = [pool.submit(copy_context().run, answers, example) for example in examples]
         return [example for example, future in zip(examples, futures, strict=True) if future.result()]
 
+    def _labels(self, student: Any, trainset: Sequence[Any]) -> list[dict[str, Any]]:
+        """Rows as bootstrapping makes them, with the examples' labels for answers."""
+        if not all(has_labels(student, example.keys()) for example in trainset):
+            wanted = dict.fromkeys(name for one in student.predictors() for name in one.signature.output_fields)
+            raise StageFailed(
+                f"max_labeled_rows needs examples with the outputs of all predictors ({', '.join(wanted)}). Leave it "
+                "out, or add them to the rows."
+            )
+        traces = labelled(student, trainset, self.num_threads)
+        return [
+            {"example": example, "score": 1.0, "trace": trace}
+            for example, trace in zip(trainset, traces, strict=True)
+            if trace
+        ]
+
     def _prepare_finetune_data(self, trace_data: Sequence[Any], lm: Any, pred_ind: int | None = None) -> Any:
         good = [row for row in trace_data if self.metric is None or row["score"] > 0]
-        calls = [
-            {**row, "trace": [call]} for row in good for call in row["trace"] if self._is_for(call[0], lm, pred_ind)
-        ]
-        calls += self._labels_for({id(row["example"]) for row in good}, lm, pred_ind)
-        if not calls:
+        known = {id(row["example"]) for row in good}
+        labeled = [row for row in self._labeled if id(row["example"]) not in known][: self.max_labeled_rows]
+        if not good and not labeled:
             raise StageFailed(
                 f"None of {len(trace_data)} training answers was good enough to learn from. Improve prompts first, "
                 "give a better teacher, or lower the metric's threshold."
             )
+        calls = [
+            (row, call) for row in (*good, *labeled) for call in row["trace"] if self._is_for(call[0], lm, pred_ind)
+        ]
+        if not calls:
+            raise StageFailed(f"None of the calls to train on was one of {lm.model}. Improve prompts first.")
+        rows = [_with_demos_as_shown({**row, "trace": [call]}) for row, call in calls]
         with dspy.context(adapter=training_adapter(lm)):
-            return super()._prepare_finetune_data([_with_demos_as_shown(row) for row in calls], lm)
-
-    def _labels_for(self, known: set[int], lm: Any, pred_ind: int | None) -> list[dict[str, Any]]:
-        """Labels of examples that were not answered well, at most so many for each predictor."""
-        rows: dict[int, list[dict[str, Any]]] = {}
-        for predictor, example in self._labeled:
-            mine = rows.setdefault(id(predictor), [])
-            if id(example) not in known and len(mine) < self.max_labeled_rows and self._is_for(predictor, lm, pred_ind):
-                mine.append(_as_trace(predictor, example))
-        return [row for mine in rows.values() for row in mine]
+            return super()._prepare_finetune_data(rows, lm)
 
     def _is_for(self, predictor: Any, lm: Any, pred_ind: int | None) -> bool:
-        """Whether what this predictor of a teacher said is for an LM of the student, and for that predictor of it."""
+        """Whether what a predictor said is for this LM of the student, and for this predictor of it."""
         place = self._place.get(id(predictor))
         return place is None or (self._lms[place] is lm and pred_ind in (None, place))
-
-
-def _labels(program: Any, trainset: Sequence[Any]) -> list[tuple[Any, Any]]:
-    predictors = program.predictors()
-    found = [(predictor, example) for predictor in predictors for example in labels_of(predictor, trainset)]
-    if not found:
-        wanted = sorted({name for predictor in predictors for name in predictor.signature.output_fields})
-        raise StageFailed(
-            f"max_labeled_rows needs examples with all fields of a predictor (it answers {', '.join(wanted)}). "
-            "Leave it out."
-        )
-    return found
 
 
 def _with_demos_as_shown(row: Mapping[str, Any]) -> dict[str, Any]:
     """What is trained on is the prompt that was asked: demos that depend on the question are in it."""
     return {**row, "trace": [(as_shown(one, inputs), inputs, told) for one, inputs, told in row["trace"]]}
-
-
-def _as_trace(predictor: Any, example: Any) -> dict[str, Any]:
-    """A row as bootstrapping makes them, with the example's label for an answer."""
-    label = dspy.Prediction(**{name: example[name] for name in predictor.signature.output_fields})
-    given = {name: example[name] for name in predictor.signature.input_fields}
-    return {"example": example, "score": 1.0, "trace": [(predictor, given, label)]}

@@ -5,9 +5,10 @@ interface, calls no LM to find demos, and what it makes is loaded like any other
 on rows that are shown.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from itertools import chain
 from typing import Any
 
 import dspy
@@ -16,7 +17,7 @@ from dspy.teleprompt.teleprompt import Teleprompter
 from cascade.errors import ExperimentError, StageFailed
 from cascade.fields import plain as as_json
 from cascade.nearest import ORDERS, Index, NearestPredict, Order, embed, give, text_of
-from cascade.optimizers.labels import held, labels_of
+from cascade.optimizers.labels import has_labels, labelled, possible
 from cascade.optimizers.work import Given, Work
 
 Rows = list[dict[str, Any]]
@@ -25,8 +26,9 @@ Rows = list[dict[str, Any]]
 class NearestDemos(Teleprompter):  # type: ignore[misc]
     """Gives every predictor the rows of train that fit it, to show the nearest of them with each question.
 
-    The rows of a predictor are the labels where train has all its fields, of which those that it could answer; else
-    what it said in runs of the program that were judged good.
+    The rows of a predictor are the labels where train has all its fields; where train has the outputs of all predictors,
+    those with what it is given when the ones before it say theirs; else what it said in runs of the program that were
+    judged good.
 
     Args:
         metric: as for DSPy's optimizers.
@@ -72,7 +74,7 @@ class NearestDemos(Teleprompter):  # type: ignore[misc]
             tried.append(self._try(program, rows, _best(tried)[1], order, valset or trainset))
         _, k, order, chosen = _best(tried)
         if valset and self.refit:
-            chosen = self._showing(program, _joined(rows, _labels(program, valset)), k, self.orders[order])
+            chosen = self._showing(program, _joined(rows, self._labels(program, valset)), k, self.orders[order])
         return chosen
 
     @staticmethod
@@ -80,7 +82,12 @@ class NearestDemos(Teleprompter):  # type: ignore[misc]
         """Runs on the validation part, and one of each training example where labels do not fit."""
         tries = len(_ks(options["k"])) + len(_orders(options["order"])) - 1
         runs = (tries if tries > 1 else 0) * (given.val or given.train)
-        told = 0 if all(held(one, given.fields) for one in given.program.predictors() if _plain(one)) else given.train
+        told = (
+            0
+            if has_labels(given.program, given.fields)
+            or all(_labelled(one, given.fields) for one in given.program.predictors() if _plain(one))
+            else given.train
+        )
         return Work(runs=runs) + (Work(teacher_runs=told) if given.teacher else Work(runs=told))
 
     def _try(self, program: Any, rows: Mapping[str, Rows], k: int, order: int, judged_on: Sequence[Any]) -> Any:
@@ -103,7 +110,7 @@ class NearestDemos(Teleprompter):  # type: ignore[misc]
 
     def _rows(self, program: Any, trainset: Sequence[Any], teacher: Any) -> dict[str, Rows]:
         """Rows by predictor; those that answer in a way of their own stay as they are."""
-        labels = _labels(program, trainset)
+        labels = self._labels(program, trainset)
         wanted = {name for name, predictor in program.named_predictors() if _plain(predictor)}
         told = self._told(teacher, trainset) if wanted - set(labels) else {}
         rows = {name: labels.get(name, told.get(name, [])) for name in wanted}
@@ -114,6 +121,23 @@ class NearestDemos(Teleprompter):  # type: ignore[misc]
                 "and their fields are not those of a predictor."
             )
         return found
+
+    def _labels(self, program: Any, examples: Sequence[Any]) -> dict[str, Rows]:
+        """Rows by predictor, for those whose outputs all examples have."""
+        plain = {name: one for name, one in program.named_predictors() if _plain(one)}
+        whole = {
+            name: [_row(one, example) for example in examples if possible(one, example)]
+            for name, one in plain.items()
+            if all(_labelled(one, example.keys()) for example in examples)
+        }
+        wanted = {id(one): name for name, one in plain.items() if name not in whole}
+        if not wanted or not all(has_labels(program, example.keys()) for example in examples):
+            return whole
+        found: dict[str, Rows] = {}
+        for one, inputs, outputs in chain.from_iterable(labelled(program, examples, self.num_threads)):
+            if id(one) in wanted:
+                found.setdefault(wanted[id(one)], []).append(_row(one, {**inputs, **outputs}))
+        return {**whole, **found}
 
     def _told(self, teacher: Any, trainset: Sequence[Any]) -> dict[str, Rows]:
         """What each predictor said in runs that were judged good."""
@@ -139,13 +163,8 @@ class NearestDemos(Teleprompter):  # type: ignore[misc]
         return told
 
 
-def _labels(program: Any, examples: Sequence[Any]) -> dict[str, Rows]:
-    """Rows by predictor, for those whose fields all examples have."""
-    return {
-        name: [_row(predictor, example) for example in labels_of(predictor, examples)]
-        for name, predictor in program.named_predictors()
-        if _plain(predictor) and all(held(predictor, example.keys()) for example in examples)
-    }
+def _labelled(predictor: Any, fields: Iterable[str]) -> bool:
+    return set(predictor.signature.fields) <= set(fields)
 
 
 def _row(predictor: Any, fields: Mapping[str, Any]) -> dict[str, Any]:

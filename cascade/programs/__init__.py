@@ -12,11 +12,11 @@ from cascade.programs.iterative import Loop
 from cascade.programs.merging import Merge, concatenate
 from cascade.programs.parallel import Each, Parallel
 from cascade.programs.ports import Port, Ports, gives_of, takes_of
-from cascade.programs.sequential import Pipeline
+from cascade.programs.sequential import Pipeline, Renamed
 from cascade.programs.step import Step, as_step
 
 __all__ = [
     "Adaptive", "AskUntilAgreed", "Call", "Consensus", "Discard", "Each", "Failed", "Flow", "Loop", "Merge",
-    "MostConfident", "Parallel", "Pipeline", "Port", "Ports", "Router", "Rule", "Step", "Steps", "Together", "Visit",
+    "MostConfident", "Parallel", "Pipeline", "Port", "Ports", "Renamed", "Router", "Rule", "Step", "Steps", "Together", "Visit",
     "Vote", "Watcher", "When", "as_step", "build", "concatenate", "gives_of", "step_of", "takes_of", "watching",
 ]  # fmt: skip

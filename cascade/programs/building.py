@@ -16,7 +16,7 @@ from cascade.programs.flow import told
 from cascade.programs.iterative import Loop
 from cascade.programs.merging import concatenate
 from cascade.programs.parallel import Each, Parallel
-from cascade.programs.sequential import Pipeline
+from cascade.programs.sequential import Pipeline, Renamed
 from cascade.programs.step import as_step
 
 DEEPEST = 50
@@ -59,6 +59,7 @@ KINDS = {
     "when": Kind(When, one=("condition", "then", "otherwise"), plain=("field",)),
     "adaptive": Kind(Adaptive, one=("analyse",), many=("structures",), plain=("default", "field")),
     "loop": Kind(Loop, one=("body", "score"), plain=("at_least", "patience", "limit", "start")),
+    "renamed": Kind(Renamed, one=("part",), plain=("takes", "gives")),
     "parallel": Kind(_parallel, many=("branches",), plain=("merge", "timeout", "required")),
     "each": Kind(Each, one=("body",), plain=("over", "each", "timeout", "at_once")),
     "vote": Kind(Vote, many=("members",), plain=("field", "weights")),
@@ -79,7 +80,8 @@ def build(definition: Any, parts: Mapping[str, Any]) -> Any:
 
     Args:
         definition: the name of a part, or one kind with its options: `{"router": {"by": …, "routes": {…}}}`. Kinds:
-            pipeline, router, when, adaptive, loop, parallel, each, vote, most_confident, consensus, ask_until_agreed.
+            pipeline, renamed, router, when, adaptive, loop, parallel, each, vote, most_confident, consensus,
+            ask_until_agreed.
         parts: modules and functions by name. A part that is named twice is one module, and optimized as one.
 
     Raises:

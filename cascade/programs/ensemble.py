@@ -32,10 +32,11 @@ class _Ensemble(Flow):
         super().__init__()
         if not members:
             raise ProgramError(f"{type(self).__name__} has no members. Give at least one.")
-        self.members: Any = [as_step(member) for member in members]
         if isinstance(members, Mapping):
             keys(members, "Member")
-            self.members = {name: as_step(member) for name, member in members.items()}
+            self.members: Any = {name: as_step(member) for name, member in members.items()}
+        else:
+            self.members = [as_step(member) for member in members]
 
     def asked(self) -> dict[str, Any]:
         """The members by name; in a list they are `members[0]` and so on."""

@@ -35,6 +35,14 @@ Steps = Generator[Request, Any, Any]
 """What `Flow.steps` is: yields requests, returns fields (a `dspy.Prediction` or a mapping)."""
 
 
+WRITTEN = frozenset({
+    "lm", "history", "callbacks", "score", "total_calls", "prompt_model_total_calls", "trial_logs", "detailed_results",
+    "candidate_programs", "mb_candidate_programs", "results_best", "results_latest", "simba_idx",
+    "flag_compilation_error_occurred",
+})  # fmt: skip
+"""Attributes that DSPy and its optimizers put into programs; a step in one of them would be gone after a compilation."""
+
+
 class Flow(dspy.Module):  # type: ignore[misc]
     """The base of everything in `cascade.programs`: write `steps`, and get `__call__`, `acall` and the rest of DSPy.
 
@@ -166,15 +174,10 @@ def told(names: Iterable[str]) -> str:
 
 def free_name(name: str, owner: Any, what: str = "Step") -> str:
     """The name of a step, if it can be one; raises `ProgramError`."""
-    if (
-        name.startswith("_")
-        or not name.isidentifier()
-        or name in ("lm", "history", "callbacks")
-        or hasattr(owner, name)
-    ):
+    if name in WRITTEN or hasattr(owner, name) or name.startswith("_") or not name.isidentifier():
         raise ProgramError(
-            f"{what} {name!r} of {owner.__name__} has a name that every program uses itself, or that is no name in "
-            "Python. Choose another."
+            f"{what} {name!r} of {owner.__name__} has a name that DSPy or its optimizers write to in every program, or "
+            "that is no name in Python. Choose another."
         )
     return name
 

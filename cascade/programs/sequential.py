@@ -16,6 +16,49 @@ from cascade.programs.ports import Ports, both, chained, gives_of, ports_of, tak
 from cascade.programs.step import as_step
 
 
+class Renamed(Flow):
+    """A step under other names of fields, where two steps call one thing differently.
+
+    >>> search = Step(lambda query: [query], gives="found")
+    >>> Renamed(search, takes={"query": "question"}, gives={"found": "passages"})(question="why").passages
+    ['why']
+
+    Args:
+        takes: name outside by name inside.
+        gives: name outside by name inside.
+    """
+
+    def __init__(
+        self, part: Any, takes: Mapping[str, str] | None = None, gives: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__()
+        self.part = as_step(part)
+        self._outside, self._given = dict(takes or {}), dict(gives or {})
+        for names, known in ((self._outside, takes_of(self.part)), (self._given, gives_of(self.part))):
+            if known is not None and (lost := [name for name in names if name not in known]):
+                raise ProgramError(f"Renamed names {told(lost)}, which its step does not have. It has: {told(known)}.")
+
+    @property
+    def takes(self) -> Ports | None:
+        """Under the names outside."""
+        known = takes_of(self.part)
+        return None if known is None else _under(self._outside, known)
+
+    @property
+    def gives(self) -> Ports | None:
+        """Under the names outside."""
+        known = gives_of(self.part)
+        return None if known is None else _under(self._given, known)
+
+    def steps(self, **fields: Any) -> Steps:
+        """Rename, call, rename."""
+        hidden = set(self._outside.values()) - set(self._outside)
+        state = {name: value for name, value in fields.items() if name not in hidden}
+        inside = {name: fields[outside] for name, outside in self._outside.items() if outside in fields}
+        said = yield call("part", self.part, {**state, **inside})
+        return _under(self._given, said)
+
+
 class Pipeline(Flow):
     """Named steps in their order.
 
@@ -121,3 +164,7 @@ class Pipeline(Flow):
         if name not in self._order:
             raise ProgramError(f"The pipeline has no step {name!r}. It has: {told(self._order)}.")
         return name
+
+
+def _under(names: Mapping[str, str], fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {names.get(name, name): value for name, value in fields.items()}

@@ -158,6 +158,6 @@ def test_labels_that_no_predictor_could_give_are_refused(tmp_path: Path) -> None
     program.lm = lms["task"]
     with (
         Ledger(tmp_path / "ledger.db") as ledger,
-        pytest.raises(StageFailed, match=r"fields of a predictor .it answers other"),
+        pytest.raises(StageFailed, match=r"outputs of all predictors .other"),
     ):
         trained(tmp_path, program, lms, ledger, max_labeled_rows=3)

@@ -1,4 +1,4 @@
-"""Which rows are labels of which predictor."""
+"""Labels of steps in the middle of a program: what later steps are given, and what is learned."""
 
 from typing import Any, Literal
 
@@ -6,7 +6,68 @@ import dspy
 import pytest
 from pydantic import BaseModel
 
-from cascade.optimizers.labels import held, labels_of
+from cascade.errors import StageFailed
+from cascade.optimizers import BootstrapFinetune, NearestDemos
+from cascade.optimizers.labels import has_labels, labelled, possible
+
+
+class Two(dspy.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.think = dspy.Predict("question -> hint")
+        self.ask = dspy.Predict("question, more -> answer")
+
+    def forward(self, question: str) -> Any:
+        if question == "fails":
+            raise ValueError(question)
+        return self.ask(question=question, more=self.think(question=question).hint + "!")
+
+    async def aforward(self, question: str) -> Any:
+        raise NotImplementedError
+
+
+def example(question: str, **labels: str) -> Any:
+    return dspy.Example(question=question, **labels).with_inputs("question")
+
+
+ROWS = [
+    example("one", hint="h1", answer="a1"),
+    example("fails", hint="h2", answer="a2"),
+    example("two", hint="h3", answer="a3"),
+]
+
+
+def test_every_predictor_says_its_label_and_the_next_is_given_it() -> None:
+    program = Two()
+    first, second, third = labelled(program, ROWS)
+    assert [(one is program.think, given, dict(said)) for one, given, said in first[:1]] == [
+        (True, {"question": "one"}, {"hint": "h1"})
+    ]
+    one, given, said = third[1]
+    assert (one, given, dict(said)) == (program.ask, {"question": "two", "more": "h3!"}, {"answer": "a3"})
+    assert second == [] and type(program.ask) is dspy.Predict
+
+
+@pytest.mark.parametrize(
+    ("fields", "has"), [("question hint answer", True), ("question answer", False), ("hint answer x", True)]
+)
+def test_a_program_has_labels_if_each_output_is_a_field(fields: str, has: bool) -> None:
+    assert has_labels(Two(), fields.split()) is has
+
+
+def test_nearest_demos_show_labels_with_what_right_steps_before_give() -> None:
+    made = NearestDemos(lambda *_: 0, k=1, order="rows", num_threads=2).compile(Two(), trainset=ROWS)
+    assert made.think.nearest.rows == tuple({"question": r.question, "hint": r.hint} for r in ROWS)
+    assert made.ask.nearest.rows == (
+        {"question": "one", "more": "h1!", "answer": "a1"},
+        {"question": "two", "more": "h3!", "answer": "a3"},
+    )
+
+
+def test_rows_without_labels_for_every_predictor_are_refused() -> None:
+    bare = [example("one", answer="a1")]
+    with pytest.raises(StageFailed, match=r"outputs of all predictors \(hint, answer\)"):
+        BootstrapFinetune(lambda *_: 0, max_labeled_rows=5)._labels(Two(), bare)
 
 
 class Claim(BaseModel):
@@ -25,16 +86,6 @@ class Claim(BaseModel):
         (bool, [True, "maybe"], [True]),
     ],
 )
-def test_a_label_is_what_the_predictor_could_answer(kind: Any, values: list[Any], kept: list[Any]) -> None:
+def test_what_a_predictor_could_answer(kind: Any, values: list[Any], kept: list[Any]) -> None:
     signature = dspy.Signature({"text": (str, dspy.InputField()), "said": (kind, dspy.OutputField())})
-    rows = [dspy.Example(text="t", said=value, more=1) for value in values]
-    assert [row.said for row in labels_of(dspy.Predict(signature), rows)] == kept
-
-
-def test_a_row_without_a_field_is_no_label() -> None:
-    asks = dspy.Predict("text, hint -> said")
-    assert not held(asks, {"text", "said"})
-    assert held(asks, {"text", "said", "hint", "more"})
-    assert labels_of(asks, [dspy.Example(text="t", said="s"), dspy.Example(text="t", said="s", hint="h")]) == [
-        dspy.Example(text="t", said="s", hint="h")
-    ]
+    assert [value for value in values if possible(dspy.Predict(signature), {"said": value})] == kept
