@@ -1,9 +1,9 @@
 """Can a small local model keep customers' names and numbers from a model in the cloud that answers them?
 
-As in PAPILLON (Siyan et al., 2024), a local model lists what could tell who somebody is, a model in the cloud advises on
-what is left, and the local model addresses the advice to who asked. What it misses stops at a seal that lets only words
-through that are known to be harmless. Quality is the score and what reached the cloud a guardrail: neither pays for the
-other.
+As in PAPILLON (Siyan et al., 2024), a local model lists what could tell who somebody is, a model in the cloud advises
+on what is left, and the local model addresses the advice to who asked. What it misses stops at a seal that lets only
+words through that are known to be harmless. Quality is the score and what reached the cloud a guardrail: neither pays
+for the other.
 """
 
 import re

@@ -58,9 +58,10 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
             answered = self._answered(program, answered)
         if not answered:
             raise StageFailed(f"None of {len(trainset)} training examples was answered in the right format.")
-        self._labeled = self._labels(teachers[0], trainset) if self.max_labeled_rows else []
+        self._labeled = self._labels(student, trainset) if self.max_labeled_rows else []
         self._lms = [predictor.lm for predictor in student.predictors()]
-        self._place = {id(one): place for program in teachers for place, one in enumerate(program.predictors())}
+        programs = (student, *teachers)
+        self._place = {id(one): place for program in programs for place, one in enumerate(program.predictors())}
         tuned = super().compile(student, answered, teacher)
         for predictor in tuned.predictors():
             if self.exclude_demos and isinstance(predictor, NearestPredict):

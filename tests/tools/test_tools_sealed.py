@@ -77,7 +77,7 @@ SECRETS = st.one_of(
     names(),
     st.builds(
         "{}.{}@{}.{}".format,
-        st.text("abcdef", min_size=3),
+        st.text("ghijk", min_size=3),
         st.text("xyz", min_size=3),
         st.just("example"),
         st.just("com"),
@@ -128,9 +128,9 @@ def wire(step: Any, answer: Any = "", **fields: Any) -> list[str]:
             sent.extend([system, *(message.text or "" for message in request.messages)])
             return super().complete(request)
 
-    with dspy.context(lm=dspy.LM("scripted/far", engine=Recording(lambda *_: answer or {"said": "fine"}), cache=False)):
-        with suppress(AdapterParseError):
-            step(**fields)
+    lm = dspy.LM("scripted/far", engine=Recording(lambda *_: answer or {"said": "fine"}), cache=False)
+    with dspy.context(lm=lm), suppress(AdapterParseError):
+        step(**fields)
     return sent
 
 
