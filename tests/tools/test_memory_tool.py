@@ -105,7 +105,7 @@ CHILD = """
 import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from test_memory import memories
+from test_memory_tool import memories
 known = memories(Path(sys.argv[1]))
 {work}
 """
@@ -208,7 +208,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 import os
 from pathlib import Path
 os.chdir(sys.argv[1])
-from test_memory import memories
+from test_memory_tool import memories
 del seen[:]
 known = memories(Path("kept"))
 known.remember("ana", "I live in Lisbon.")
