@@ -39,6 +39,8 @@ def expected(company: Mapping[str, Any], wanted: str) -> str:
 
 def test_every_answer_follows_from_the_constructed_companies() -> None:
     assert [row["id"] for row in ROWS if row["answer"] != expected(BY_SYMBOL[row["symbol"]], row["wanted"])] == []
+    for wanted in ("tone", "advice"):
+        assert [row["id"] for row in ROWS if row[wanted] != expected(BY_SYMBOL[row["symbol"]], wanted)] == []
     assert [row["id"] for row in ROWS if row["company"] not in row["question"]] == []
     assert all(MARKET.quote(row["company"]).symbol == row["symbol"] for row in ROWS)
     assert {MARKET.quote(one["symbol"]).source for one in COMPANIES} == {"constructed"}
