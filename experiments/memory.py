@@ -1,7 +1,7 @@
 """Can a 135M model decide what to remember of a talk, and answer from what it remembers?
 
-Each row brings a talk of two users with one assistant. The agent keeps what is worth it, for each user apart, finds what
-fits a question, and answers from that; what only the other user said it does not know. `Plain` reads the whole talk.
+Each row brings a talk of two users with one assistant. The agent keeps what is worth it, for each user apart, finds
+what fits a question, and answers from that; what only the other user said it does not know. `Plain` reads the whole talk.
 """
 
 import re
@@ -24,7 +24,7 @@ class Keep(dspy.Signature):
 
 
 class Answer(dspy.Signature):
-    """Answer the user's question about themself in one to three words out of what is remembered; unknown if it is not there."""
+    """Answer the user's question in one to three words out of what is remembered; unknown if it is not there."""
 
     memories: str = dspy.InputField(desc="what the user has said before")
     question: str = dspy.InputField()
@@ -65,7 +65,7 @@ class MemoryAgent(dspy.Module):
 
 
 class FromTalk(dspy.Signature):
-    """Answer the user's question about themself in one to three words out of the talk; unknown if that user did not say it."""
+    """Answer the user's question in one to three words; unknown if it was not this user who said it."""
 
     user: str = dspy.InputField(desc="who asks")
     history: str = dspy.InputField()

@@ -1,7 +1,7 @@
 """Arithmetic that a model asks for.
 
-Invariant: nothing is run. The text is parsed, and only numbers, `+ - * / // % **`, parentheses and the functions below are
-reckoned, within limits on length and size; so no text takes long or much memory.
+Invariant: nothing is run. The text is parsed, and only numbers, `+ - * / // % **`, parentheses and the functions below
+are reckoned, within limits on length and size; so no text takes long or much memory.
 """
 
 import ast

@@ -76,7 +76,7 @@ class Memories:
         return known or ""
 
     def recall(self, user: str, question: str, k: int = 3, least: float = 0.1) -> tuple[Memory, ...]:
-        """The memories of a user that are nearest to a question, the nearest first; none that is below `least`."""
+        """The memories of a user that are nearest to a question, the nearest first; none below `least`, from 0 to 1."""
         if not question.strip():
             return ()
         found = self._mem0.search(question, filters={"user_id": _key(user)}, top_k=k, threshold=least)
@@ -103,8 +103,17 @@ class Memories:
         """Let mem0 ask DSPy's LM what of a message is worth keeping, and keep that; returns the texts.
 
         Its prompt has some 7,000 tokens and wants JSON back: for large models.
+
+        Raises:
+            StepFailed: no LM is set, it fails, or nothing can be written.
         """
-        told = self._mem0.add(said, user_id=_key(user), infer=True)
+        try:
+            told = self._mem0.add(said, user_id=_key(user), infer=True)
+        except StepFailed:
+            raise
+        except Exception as error:
+            kind = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise StepFailed(f"mem0 could not find out what to keep ({kind}). Use remember(…), or another LM.") from None
         return tuple(one["memory"] for one in told["results"])
 
 
@@ -150,7 +159,7 @@ class _Asked:
 
         if dspy.settings.lm is None:
             raise StepFailed("mem0 was to ask an LM, and none is set. Use dspy.context(lm=…).")
-        (answer, *_others) = dspy.settings.lm(messages=list(messages))
+        (answer, *_others) = dspy.settings.lm("\n\n".join(str(message["content"]) for message in messages))
         return str(answer if isinstance(answer, str) else answer["text"])
 
 

@@ -131,3 +131,10 @@ def test_llama_cpp_accepts_every_grammar_and_its_output_parses(engine):
             (slot, _note) = slots(given)
             reply = server.complete({**body, "max_tokens": 2, "grammar": value_grammar(slot)})
             assert "choices" in reply, value_grammar(slot)
+
+
+def test_a_text_with_a_length_is_one_line_that_is_no_header():
+    given = dspy.Signature({"text": (str, dspy.InputField()), "answer": (str, dspy.OutputField(max_length=40))})
+    (slot,) = slots(given)
+    assert (slot.rule, slot.free) == (r"[^\n\r\x5b] [^\n\r]{0,39}", False)
+    assert dspy.ChatAdapter().parse(given, f"{slot.header}two words")["answer"] == "two words"
