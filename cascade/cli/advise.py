@@ -52,7 +52,7 @@ def advise(
     from cascade.development.advice import advise as advised
 
     given = dict(predictable=predictable, latency=latency, private=private, data=data, complexity=complexity)
-    answers = {name: value for name, value in given.items() if value}
+    answers: dict[str, str] = {name: value for name, value in given.items() if value}
     missing = [name for name in QUESTIONS if name not in answers]
     if missing and (as_json or not sys.stdin.isatty()):
         flags = ", ".join(f"--{name} {'|'.join(QUESTIONS[name].answers)}" for name in missing)

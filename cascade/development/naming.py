@@ -88,7 +88,8 @@ def _factory(name: str, experiment: Experiment, project: Path) -> Factory | None
     if not place or not attribute.isidentifier():
         return None
     module = _imported(place, project, name)
-    if not callable(found := getattr(module, attribute, None)):
+    found: Factory | None = getattr(module, attribute, None)
+    if not callable(found):
         raise ExperimentError(f"--program {name}: {place} has no factory {attribute!r}. Give a class or a function.")
     return found
 

@@ -68,7 +68,7 @@ def plan(wish: Wish, project: Path) -> Plan:
     files = {f"{folder}/dataset.toml": _toml(wish), f"{folder}/README.md": _readme(wish)}
     told = []
     if rows:
-        kept = [name for name in dict.fromkeys(("id", wish.group, *types)) if name in rows[0]]
+        kept = [name for name in dict.fromkeys(("id", wish.group or "", *types)) if name in rows[0]]
         label = next((name for name, kind in outputs.items() if not isinstance(kind, str)), "")
         splits = divide(rows, wish.inputs, group=wish.group, label=label, seed=wish.seed)
         files |= {f"{folder}/{name}.jsonl": _lines(splits[name], kept) for name in SPLITS}
