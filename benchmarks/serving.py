@@ -2,7 +2,7 @@
 threads against `cascade serve` over loopback, in turns. Prints one JSON line; bar: at most 5 ms more at the median and
 15 ms more at the 99th percentile.
 
-Run it: make bench, or .venv/bin/python benchmarks/serving.py [--rounds 7] [--seconds 5]
+Run it: make bench, or .venv/bin/python benchmarks/serving.py [--rounds 7] [--seconds 5] [--challenger 50%]
 """
 
 import argparse
@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import dspy
@@ -70,27 +71,30 @@ def lms(settings: Settings, latency: float = LATENCY) -> ScriptedLMs:
 
 
 def promoted(folder: Path) -> None:
-    """A project whose experiment has a champion."""
+    """A project whose experiment has a champion, and a challenger beside it."""
     from cascade.check import prepare
     from cascade.mlflow_store import MlflowTracker
-    from cascade.production.promotion import promote
+    from cascade.production.promoting import promote
     from cascade.runner import execute
 
     (folder / "experiments").mkdir()
     settings = settings_in(folder)
-    prepared = prepare(EXPERIMENT, settings, lms(settings, 0.0))
-    execute(prepared, tracker=MlflowTracker(settings.tracking_uri))
-    promote(prepared)
+    for demos in (4, 8):
+        stages = [Stage("demos", dspy.LabeledFewShot, k=demos)]
+        prepared = prepare(replace(EXPERIMENT, stages=stages), settings, lms(settings, 0.0))
+        execute(prepared, tracker=MlflowTracker(settings.tracking_uri))
+        if demos == 4:
+            promote(prepared)
 
 
-def served(folder: Path) -> None:
+def served(folder: Path, challenger: str) -> None:
     """In a process of its own: `cascade serve`."""
     from cascade.cli import main
     from cascade.cli.parts import Parts
 
     os.chdir(folder)
     os.environ["MLFLOW_TRACKING_URI"] = settings_in(folder).tracking_uri
-    sys.exit(main(["serve", "bench", "--port", "0", "--json"], parts=Parts(lms=lms)))
+    sys.exit(main(["serve", "bench", "--port", "0", "--challenger", challenger, "--json"], parts=Parts(lms=lms)))
 
 
 def direct(folder: Path) -> None:
@@ -143,8 +147,8 @@ async def over_http(url: str, seconds: float) -> list[float]:
 
 
 @contextlib.contextmanager
-def process(role: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, __file__, "--role", role, "--folder", str(folder)]
+def process(role: str, folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, __file__, "--role", role, "--folder", str(folder), *options]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as child:
@@ -168,11 +172,12 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-def measure(rounds: int, seconds: float) -> dict[str, object]:
+def measure(rounds: int, seconds: float, challenger: str) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder).resolve()
         promoted(project)
-        with process("served", project) as server, process("direct", project) as caller:
+        serving = process("served", project, "--challenger", challenger)
+        with serving as server, process("direct", project) as caller:
             assert server.stdout
             assert caller.stdin
             assert caller.stdout
@@ -211,11 +216,14 @@ def main() -> None:
     options.add_argument("--folder", type=Path)
     options.add_argument("--rounds", type=int, default=7)
     options.add_argument("--seconds", type=float, default=5.0)
+    options.add_argument("--challenger", default="0%", help="share of the requests that a challenger answers")
     chosen = options.parse_args()
-    if chosen.role:
-        {"served": served, "direct": direct}[chosen.role](chosen.folder)
+    if chosen.role == "served":
+        served(chosen.folder, chosen.challenger)
+    elif chosen.role:
+        direct(chosen.folder)
     else:
-        print(json.dumps(measure(chosen.rounds, chosen.seconds)))
+        print(json.dumps(measure(chosen.rounds, chosen.seconds, chosen.challenger)))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cascade.errors import CascadeError
 from cascade.fields import plain, shortened
+from cascade.programs.profiling import Profile
 from cascade.programs.recording import Recorder, Span, recording
 from cascade.redaction import redacted
 
@@ -24,10 +25,19 @@ _IN_TREE = 60
 
 
 class Trace:
-    """What was recorded; it may be read while the program runs."""
+    """What was recorded; it may be read while the program runs.
+
+    Args:
+        recorder: of `cascade.programs.recording`.
+    """
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
+
+    @property
+    def profile(self) -> Profile:
+        """Where time and tokens went."""
+        return Profile(self._recorder)
 
     @property
     def spans(self) -> list[Span]:

@@ -9,6 +9,7 @@ PACKAGE = Path(cascade.__file__).parent
 LAYERS: list[tuple[str, set[str]]] = [
     ("definitions", {"errors", "redaction", "settings", "spending", "rows", "fields", "dataset", "metrics", "experiment", "options", "sources", "discover", "nearest", "ensemble", "program",
                      "programs"}),
+    ("tools", {"tools"}),
     ("judgement", {"outcome", "evaluation", "costs", "intervals", "comparison", "evidence", "reasons", "decision"}),
     ("lm", {"lm"}),
     ("work", {"optimizers", "building", "stage", "headroom", "bounds", "forecast", "check", "checks", "journal", "progress", "publishing",
@@ -21,6 +22,8 @@ LAYERS: list[tuple[str, set[str]]] = [
     ("edge", {"cluster", "cli", "__main__"}),
 ]  # fmt: skip
 """From the bottom; a module imports its own layer and those before it."""
+PRODUCTION = ["lines", "promoting", "incoming", "night", "schedule", "live", "champion", "ab", "serving"]
+"""The rooms of `production/`: each imports itself and those before it."""
 RANK = {room: rank for rank, (_, rooms) in enumerate(LAYERS) for room in rooms}
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
@@ -76,6 +79,30 @@ def test_no_two_modules_import_each_other() -> None:
     assert sorted(name for name in reach if name in reach[name]) == []
 
 
+def test_rooms_of_production_import_one_way() -> None:
+    home = PACKAGE / "production"
+    wrong, seen = [], set[str]()
+    for path in FILES:
+        if not path.is_relative_to(home) or path == home / "__init__.py":
+            continue
+        mine = path.relative_to(home).parts[0].removesuffix(".py")
+        seen.add(mine)
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cascade.production"):
+                others = node.module.split(".")[2:3] or [alias.name for alias in node.names]  # type: ignore[union-attr]
+                late = [one for one in others if PRODUCTION.index(one) > PRODUCTION.index(mine)]
+                wrong += [f"{path.relative_to(home)}, line {node.lineno}: {one}" for one in late]
+    assert (wrong, sorted(seen)) == ([], sorted(PRODUCTION))
+
+
+def test_a_room_that_names_its_modules_names_all() -> None:
+    for name in ("promoting", "incoming", "night", "ab"):
+        told = ast.get_docstring(ast.parse((PACKAGE / "production" / name / "__init__.py").read_text("utf-8"))) or ""
+        words = set(told.replace(",", " ").split())
+        modules = {path.stem for path in (PACKAGE / "production" / name).glob("*.py")} - {"__init__"}
+        assert modules - words == set(), name
+
+
 def test_programs_import_only_dspy_and_errors() -> None:
     assert [
         f"{path}, line {line}: {other}"
@@ -83,6 +110,16 @@ def test_programs_import_only_dspy_and_errors() -> None:
         if room(path) == "programs"
         for line, other in imported(path)
         if other not in ("programs", "errors")
+    ] == []
+
+
+def test_tools_import_only_what_stands_below_definitions() -> None:
+    assert [
+        f"{path}, line {line}: {other}"
+        for path in FILES
+        if room(path) == "tools"
+        for line, other in imported(path)
+        if other not in ("tools", "errors", "redaction", "settings")
     ] == []
 
 

@@ -6,7 +6,7 @@ Invariant: inputs, ids and groups are no answers; an expected answer has the typ
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Union
 
 from cascade.check import Prepared
 from cascade.checks.finding import Finding, quoted
@@ -29,7 +29,7 @@ class Expected:
         inputs: fields that the program is given.
         fields: of a row that are neither input nor id nor group.
         field_of: the row's field by output of the program, where one can be told.
-        annotation: the type of each output.
+        annotation: the type of each output: what any predictor with an output of this name may give.
         missing: outputs for which rows hold nothing.
         example: makes a `dspy.Example` of a row, its fields in the types that the program declares.
     """
@@ -81,11 +81,11 @@ def expected(prepared: Prepared) -> Expected:
     """Match outputs to fields by name; where there is one of each, they belong together."""
     split, group = prepared.data.train, _group(prepared)
     fields = tuple(name for name in split.rows[0] if name not in (*split.inputs, "id", group))
-    annotation = {
-        name: field.annotation
-        for predictor in prepared.program.predictors()
-        for name, field in predictor.signature.output_fields.items()
-    }
+    annotation: dict[str, Any] = {}
+    for predictor in prepared.program.predictors():
+        for name, field in predictor.signature.output_fields.items():  # steps of two routes may share a name
+            kind = field.annotation
+            annotation[name] = Union[annotation[name], kind] if name in annotation else kind  # noqa: UP007 - of values
     field_of = {name: name for name in annotation if name in fields}
     missing = [name for name in prepared.outputs if name not in (*fields, *_OF_DSPY)]
     if not field_of and len(missing) == len(fields) == len(prepared.program.predictors()) == 1:

@@ -28,6 +28,7 @@ from cascade.cli.models import models
 from cascade.cli.new import new
 from cascade.cli.nightly import nightly
 from cascade.cli.parts import Parts
+from cascade.cli.profile import profile, trace
 from cascade.cli.promote import promote, rollback
 from cascade.cli.run import run
 from cascade.cli.schedule import schedule
@@ -49,6 +50,8 @@ app.command("draw")(draw)
 app.command("run")(run)
 app.command("show")(show)
 app.command("compare")(compare)
+app.command("profile")(profile)
+app.command("trace")(trace)
 app.command("export")(export)
 app.command("promote")(promote)
 app.command("rollback")(rollback)

@@ -3,6 +3,7 @@
 Invariant: the exit code, the files and stdout say the same.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -51,14 +52,13 @@ def gate(  # noqa: PLR0913, PLR0917 - one an option
     Example: cascade gate qa --min-gain -0.02 --junit gate.xml
     """
     from cascade.check import prepare
-    from cascade.production import checks
-    from cascade.production.promotion import judged
+    from cascade.production.promoting import checks, judged
     from cascade.settings import load_settings
 
     check_forms(as_json, markdown)
     with stdout_kept(), counting() as progress:
         settings, parts = load_settings(), parts_of(context)
-        experiment = experiment_named(name, settings.project)
+        experiment = replace(experiment_named(name, settings.project), start=None)  # nothing is begun here
         prepared = prepare(experiment, settings, parts.lms(settings) if parts.lms else None)
         done = judged(prepared, run=run, number=version, min_gain=min_gain, progress=progress)
     if done is None:

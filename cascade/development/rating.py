@@ -18,7 +18,7 @@ from cascade.development.naming import Rival
 from cascade.errors import TrackingError
 from cascade.evaluation import Evaluation
 from cascade.journal import Journal, Tracker
-from cascade.production.scoring import Scorer, scoring
+from cascade.production.promoting.scoring import Scorer, scoring
 from cascade.program import Snapshot, snapshot
 from cascade.progress import Progress
 from cascade.proving import count_look

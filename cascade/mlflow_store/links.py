@@ -52,6 +52,15 @@ def traces_path(experiment_id: str, run_id: str, incumbent: str = "") -> str:
     return f"#/experiments/{experiment_id}/runs/{run_id}/traces?{_VIEW}{beside}"
 
 
+def trace_link(uri: str, experiment_id: str, trace_id: str) -> str:
+    """A trace's page, as `run_link`.
+
+    >>> trace_link("sqlite:///mlflow.db", "1", "tr-ab")
+    'cascade ui, then /#/experiments/1/traces?workflowType=machine_learning&selectedEvaluationId=tr-ab'
+    """
+    return _link(uri, f"/#/experiments/{experiment_id}/traces?{_VIEW}&selectedEvaluationId={trace_id}")
+
+
 def _link(uri: str, path: str) -> str:
     if uri.startswith(("http://", "https://")):
         return redact(uri).replace("***@", "").rstrip("/") + path

@@ -7,7 +7,7 @@ by tag before it is made. A run's terminal status is the last thing sent.
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -107,15 +107,16 @@ class Publication:
         parent.metrics(content.run_metrics(self.run))
         parent.steps("best_dev_score", content.best_scores(self.stages))
         parent.files(path for name in RUN_FILES if (path := self.journal.folder / name).exists())
-        best = self._noted_by_name(self.run.best_stage) | self._aim(self.run.best_stage)
+        best = self._noted_by_name(self.run.best_stage)
         if self.run.status in content.REGISTERED and self.run.best_stage != "0-baseline" and best.get("model_id"):
-            self._save(version=propose(self.client, self.run, best, self.names.model(self.run.experiment)))
+            facts, name = best | self._kind(self.run.best_stage), self.names.model(self.run.experiment)
+            self._save(version=propose(self.client, self.run, facts, name))
         parent.status(content.RUN_STATUS.get(self.run.status, "FINISHED"), self.run.ended)
 
-    def _aim(self, folder: str) -> dict[str, str]:
-        """What the gate must know of a stage that aimed at cheaper."""
-        params: Mapping[str, str] = next((stage.params for stage in self.stages if stage.folder == folder), {})
-        return {name: params[name] for name in ("aim", "margin") if name in params}
+    def _kind(self, folder: str) -> dict[str, str]:
+        """What a stage changes, and what the gate must know of one that aimed at cheaper."""
+        stage = next(stage for stage in self.stages if stage.folder == folder)
+        return {"lever": stage.lever} | {key: stage.params[key] for key in ("aim", "margin") if key in stage.params}
 
     def _send_stage(self, stage: StageRecord, parent: str) -> None:
         tags = content.stage_tags(self.run, stage)
@@ -249,6 +250,11 @@ def sent(journal: Journal, uri: str | None) -> dict[str, str]:
     notes = _notes(journal, uri)
     stages = {folder: facts.get("digest", "") for folder, facts in notes["stages"].items()}
     return {"": notes.get("digest", ""), **stages}
+
+
+def version_of(journal: Journal, uri: str) -> str:
+    """The registered version of a run's best program, by the notes in its journal; "" where there is none."""
+    return str(_notes(journal, uri).get("version", ""))
 
 
 def digests(journal: Journal) -> dict[str, str]:

@@ -1,12 +1,14 @@
 """A run's best program as a version in MLflow's model registry, proposed as challenger.
 
-Invariant: a run makes one version, and the alias `challenger` only moves forward: never to an older run's program, and
-never to a program that was rejected or that serves already.
+Invariant: a run makes one version at most, and none where it found nothing better than the champion that it began
+from; the alias `challenger` only moves forward: never to an older run's program, and never to a program that was
+rejected or that serves already.
 """
 
 import json
 from typing import Any
 
+from cascade.experiment import NO_LEVER
 from cascade.journal import RunRecord
 
 CHALLENGER, CHAMPION = "challenger", "champion"
@@ -22,7 +24,7 @@ def propose(client: Any, run: RunRecord, best: dict[str, Any], name: str) -> str
 
     Args:
         best: the stage's notes: `run_id`, `model_id`, and `program`, the hash of what it does; `aim` and `margin` of
-            one that was to be cheaper.
+            one that was to be cheaper; `lever`, which is `none` of the program that the run began from.
         name: of the registered model.
     """
     tags = {
@@ -35,6 +37,11 @@ def propose(client: Any, run: RunRecord, best: dict[str, Any], name: str) -> str
     }
     versions = _versions(client, name, run)
     found = next((version for version in versions if version.tags.get("cascade.run_id") == run.id), None)
+    if not found and best.get("lever") == NO_LEVER:
+        serving = _aliases(client, name).get(CHAMPION)
+        same = (str(version.version) for version in versions if version.tags.get("cascade.program") == best["program"])
+        if serving and serving in same:
+            return serving
     version = found or _create(client, name, run, best, tags)
     for key, value in tags.items():
         if version.tags.get(key) != value:
@@ -82,10 +89,14 @@ def _show_on_model(client: Any, model_id: str, name: str, version: str) -> None:
 
 
 def _may_challenge(client: Any, name: str, run: RunRecord, versions: list[Any], program: str) -> bool:
-    aliases = {alias: str(number) for alias, number in client.get_registered_model(name).aliases.items()}
+    aliases = _aliases(client, name)
     same = [version for version in versions if version.tags.get("cascade.program") == program]
     if any(REJECTED in version.tags or str(version.version) == aliases.get(CHAMPION) for version in same):
         return False
     number = aliases.get(CHALLENGER, "")
     standing = next((version for version in versions if str(version.version) == number), None)
     return standing is None or standing.tags.get("cascade.run_id", "") <= run.id
+
+
+def _aliases(client: Any, name: str) -> dict[str, str]:
+    return {alias: str(number) for alias, number in client.get_registered_model(name).aliases.items()}

@@ -52,7 +52,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Assessed:
-    """What a person said of one; see `cascade.production.outcomes.Said`."""
+    """What a person said of one; see `cascade.production.ab.outcomes.Said`."""
 
     id: str
     at: float
@@ -94,8 +94,8 @@ def _assess(client: Any, place: str, one: Assessed, person: Any) -> None:
     # Also where it is there: a process that died may have left it without its span.
     span = _begin(client, place, one.answered) if info is None else _span(one.answered)
     traces.log_spans(client, place, [span])
-    if one.id in {(known.metadata or {}).get(_SAID) for known in (info.assessments if info else None) or ()}:
-        return
+    # Each on its own: a process that died may have sent some of them.
+    known = {((there.metadata or {}).get(_SAID), there.name) for there in (info.assessments if info else None) or ()}
     shared: dict[str, Any] = {"source": person, "metadata": {_SAID: one.id}}
     made: list[Any] = [Expectation(name=name, value=value, **shared) for name, value in one.corrections.items()]
     if one.value is not None:
@@ -103,7 +103,8 @@ def _assess(client: Any, place: str, one: Assessed, person: Any) -> None:
     elif one.comment:
         made.append(Feedback(name="comment", value=one.comment, **shared))
     for assessment in made:
-        client.log_assessment(one.answered.trace_id, assessment)
+        if (one.id, assessment.name) not in known:
+            client.log_assessment(one.answered.trace_id, assessment)
 
 
 @contextlib.contextmanager
@@ -155,7 +156,7 @@ def _begin(client: Any, place: str, one: Answered) -> Any:
         },
     )
     span = _span(one)
-    traces.begin(client, info, span)
+    traces.begin(client, info, [span])
     return span
 
 

@@ -93,7 +93,7 @@ def send(uri: str, experiment_id: str, run_id: str, examples: Sequence[Answered]
         client.delete_traces(experiment_id, trace_ids=stale)
     spans = {trace_id: _span(trace_id, example) for trace_id, example in wanted.items()}
     for trace_id in sorted(wanted.keys() - there):
-        begin(client, _info(experiment_id, wanted[trace_id], source), spans[trace_id])
+        begin(client, _info(experiment_id, wanted[trace_id], source), [spans[trace_id]])
     log_spans(client, experiment_id, spans.values())
 
 
@@ -102,17 +102,17 @@ def _there(client: Any, experiment_id: str, run_id: str) -> set[str]:
     return {trace.info.trace_id for trace in found}
 
 
-def begin(client: Any, info: Any, span: Any) -> None:
-    """Write a trace; a store that keeps spans in its database is given them by `log_spans`."""
+def begin(client: Any, info: Any, spans: Sequence[Any]) -> None:
+    """Make a trace; where the store keeps spans as files, with them."""
     from mlflow.entities import TraceData
 
     begun = client.start_trace(info)
     if not _spans_in_database(client):
-        client._upload_trace_data(begun, TraceData(spans=[span]))
+        client._upload_trace_data(begun, TraceData(spans=list(spans)))
 
 
 def log_spans(client: Any, experiment_id: str, spans: Iterable[Any]) -> None:
-    """Write the spans of traces that were begun."""
+    """Write the spans of traces that were begun, where the store has a table for them."""
     if _spans_in_database(client) and (given := list(spans)):
         client.log_spans(experiment_id, given)
 

@@ -1,8 +1,9 @@
 """`dspy.BootstrapFinetune` that survives examples it cannot answer, and may learn those from their labels.
 
 DSPy 3.4.1 loses the whole stage to one answer that does not parse, takes a failed parse (score −1, which is true) for a
-training row, and trains on nothing when no row is left. Invariant: what is trained on was answered, parsed and judged
-good enough, or is a label of the train split; with no such row nothing is trained.
+training row, trains on nothing when no row is left, and trains each of several LMs on what all of them said.
+Invariant: what is trained on was answered, parsed and judged good enough, or is a label of the train split; with no
+such row nothing is trained; and no LM is shown what only another one was asked.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ import dspy
 from cascade.errors import StageFailed
 from cascade.lm.embedded.adapter import training_adapter
 from cascade.nearest import NearestPredict, as_shown
+from cascade.optimizers.labels import labelled
 from cascade.optimizers.work import Given, Work
 
 
@@ -23,8 +25,8 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
 
     Args:
         max_labeled_rows: rows made of the labels of examples that were not answered well, as `max_labeled_demos` does
-            for demos: a small model is right on the easy ones, and they alone teach it little. Only for programs of
-            one predictor, whose output fields the examples have.
+            for demos: a small model is right on the easy ones, and they alone teach it little. At most so many for
+            each predictor (`cascade.optimizers.labels`); one that has none learns from answers alone.
         options: of `dspy.BootstrapFinetune`.
     """
 
@@ -40,7 +42,9 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
     ) -> None:
         super().__init__(metric, multitask, train_kwargs, adapter, exclude_demos, num_threads)
         self.max_labeled_rows = max_labeled_rows
-        self._labeled: list[Any] = []
+        self._labeled: list[dict[str, Any]] = []
+        self._place: dict[int, int] = {}
+        self._lms: list[Any] = []
 
     def compile(self, student: Any, trainset: Sequence[Any], teacher: Any = None) -> Any:
         """Fine-tune the LMs of `student` on what the teachers (default: itself) answered well.
@@ -54,7 +58,9 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
             answered = self._answered(program, answered)
         if not answered:
             raise StageFailed(f"None of {len(trainset)} training examples was answered in the right format.")
-        self._labeled = _labels(student, trainset) if self.max_labeled_rows else []
+        self._labeled = self._labels(teachers[0], trainset) if self.max_labeled_rows else []
+        self._lms = [predictor.lm for predictor in student.predictors()]
+        self._place = {id(one): place for program in teachers for place, one in enumerate(program.predictors())}
         tuned = super().compile(student, answered, teacher)
         for predictor in tuned.predictors():
             if self.exclude_demos and isinstance(predictor, NearestPredict):
@@ -85,37 +91,50 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
 
     def _prepare_finetune_data(self, trace_data: Sequence[Any], lm: Any, pred_ind: int | None = None) -> Any:
         good = [row for row in trace_data if self.metric is None or row["score"] > 0]
-        known = {id(row["example"]) for row in good}
-        labeled = [example for example in self._labeled if id(example) not in known][: self.max_labeled_rows]
-        if not good and not labeled:
+        calls = [
+            {**row, "trace": [call]} for row in good for call in row["trace"] if self._is_for(call[0], lm, pred_ind)
+        ]
+        calls += self._labels_for({id(row["example"]) for row in good}, lm, pred_ind)
+        if not calls:
             raise StageFailed(
                 f"None of {len(trace_data)} training answers was good enough to learn from. Improve prompts first, "
                 "give a better teacher, or lower the metric's threshold."
             )
-        good += [_as_trace(trace_data[0]["trace"], example) for example in labeled]
         with dspy.context(adapter=training_adapter(lm)):
-            return super()._prepare_finetune_data([_with_demos_as_shown(row) for row in good], lm, pred_ind)
+            return super()._prepare_finetune_data([_with_demos_as_shown(row) for row in calls], lm)
 
+    def _labels(self, program: Any, trainset: Sequence[Any]) -> list[dict[str, Any]]:
+        """Rows as bootstrapping makes them, one a label, with the label for an answer."""
+        traces = labelled(program, trainset, self.num_threads)
+        if not any(traces):
+            wanted = dict.fromkeys(name for one in program.predictors() for name in one.signature.output_fields)
+            raise StageFailed(
+                f"max_labeled_rows needs examples with the outputs of a predictor ({', '.join(wanted)}). Leave it out, "
+                "or add them to the rows."
+            )
+        return [
+            {"example": example, "score": 1.0, "trace": [call]}
+            for example, trace in zip(trainset, traces, strict=True)
+            for call in trace
+        ]
 
-def _labels(student: Any, trainset: Sequence[Any]) -> list[Any]:
-    predictors = student.predictors()
-    wanted = set(predictors[0].signature.output_fields)
-    if len(predictors) > 1 or not all(wanted <= set(example.keys()) for example in trainset):
-        raise StageFailed(
-            "max_labeled_rows needs a program of one predictor, and examples with its output fields "
-            f"({', '.join(sorted(wanted))}). Leave it out."
-        )
-    return list(trainset)
+    def _labels_for(self, known: set[int], lm: Any, pred_ind: int | None) -> list[dict[str, Any]]:
+        """Labels of examples that were not answered well, at most so many for each predictor."""
+        rows: dict[int, list[dict[str, Any]]] = {}
+        for row in self._labeled:
+            predictor = row["trace"][0][0]
+            mine = rows.setdefault(id(predictor), [])
+            fits = id(row["example"]) not in known and self._is_for(predictor, lm, pred_ind)
+            if fits and len(mine) < self.max_labeled_rows:
+                mine.append(row)
+        return [row for mine in rows.values() for row in mine]
+
+    def _is_for(self, predictor: Any, lm: Any, pred_ind: int | None) -> bool:
+        """Whether what this predictor of a teacher said is for an LM of the student, and for that predictor of it."""
+        place = self._place.get(id(predictor))
+        return place is None or (self._lms[place] is lm and pred_ind in (None, place))
 
 
 def _with_demos_as_shown(row: Mapping[str, Any]) -> dict[str, Any]:
     """What is trained on is the prompt that was asked: demos that depend on the question are in it."""
     return {**row, "trace": [(as_shown(one, inputs), inputs, told) for one, inputs, told in row["trace"]]}
-
-
-def _as_trace(like: Sequence[Any], example: Any) -> dict[str, Any]:
-    """A row as bootstrapping makes them, with the example's label for an answer."""
-    predictor, inputs, _ = like[0]
-    label = dspy.Prediction(**{name: example[name] for name in predictor.signature.output_fields})
-    given = {name: example[name] for name in inputs if name in example}
-    return {"example": example, "score": 1.0, "trace": [(predictor, given, label)]}

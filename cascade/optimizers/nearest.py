@@ -8,6 +8,7 @@ on rows that are shown.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from itertools import chain
 from typing import Any
 
 import dspy
@@ -16,6 +17,7 @@ from dspy.teleprompt.teleprompt import Teleprompter
 from cascade.errors import ExperimentError, StageFailed
 from cascade.fields import plain as as_json
 from cascade.nearest import ORDERS, Index, NearestPredict, Order, embed, give, text_of
+from cascade.optimizers.labels import has_labels, held, labelled
 from cascade.optimizers.work import Given, Work
 
 Rows = list[dict[str, Any]]
@@ -24,8 +26,8 @@ Rows = list[dict[str, Any]]
 class NearestDemos(Teleprompter):  # type: ignore[misc]
     """Gives every predictor the rows of train that fit it, to show the nearest of them with each question.
 
-    The rows of a predictor are the labels where train has all its fields, else what it said in runs of the program
-    that were judged good.
+    The rows of a predictor are the labels where train has its outputs (`cascade.optimizers.labels`); else what it said
+    in runs of the program that were judged good.
 
     Args:
         metric: as for DSPy's optimizers.
@@ -71,7 +73,7 @@ class NearestDemos(Teleprompter):  # type: ignore[misc]
             tried.append(self._try(program, rows, _best(tried)[1], order, valset or trainset))
         _, k, order, chosen = _best(tried)
         if valset and self.refit:
-            chosen = self._showing(program, _joined(rows, _labels(program, valset)), k, self.orders[order])
+            chosen = self._showing(program, _joined(rows, self._labels(program, valset)), k, self.orders[order])
         return chosen
 
     @staticmethod
@@ -79,9 +81,7 @@ class NearestDemos(Teleprompter):  # type: ignore[misc]
         """Runs on the validation part, and one of each training example where labels do not fit."""
         tries = len(_ks(options["k"])) + len(_orders(options["order"])) - 1
         runs = (tries if tries > 1 else 0) * (given.val or given.train)
-        told = (
-            0 if all(_labelled(one, given.fields) for one in given.program.predictors() if _plain(one)) else given.train
-        )
+        told = 0 if _known(given.program, given.fields) >= set(_plain_ones(given.program)) else given.train
         return Work(runs=runs) + (Work(teacher_runs=told) if given.teacher else Work(runs=told))
 
     def _try(self, program: Any, rows: Mapping[str, Rows], k: int, order: int, judged_on: Sequence[Any]) -> Any:
@@ -104,10 +104,10 @@ class NearestDemos(Teleprompter):  # type: ignore[misc]
 
     def _rows(self, program: Any, trainset: Sequence[Any], teacher: Any) -> dict[str, Rows]:
         """Rows by predictor; those that answer in a way of their own stay as they are."""
-        labels = _labels(program, trainset)
-        wanted = {name for name, predictor in program.named_predictors() if _plain(predictor)}
+        labels = self._labels(program, trainset)
+        wanted = set(_plain_ones(program))
         told = self._told(teacher, trainset) if wanted - set(labels) else {}
-        rows = {name: labels.get(name) or told.get(name, []) for name in wanted}
+        rows = {name: labels.get(name, told.get(name, [])) for name in wanted}
         found = {name: kept for name, kept in rows.items() if kept}
         if not found:
             raise StageFailed(
@@ -115,6 +115,18 @@ class NearestDemos(Teleprompter):  # type: ignore[misc]
                 "and their fields are not those of a predictor."
             )
         return found
+
+    def _labels(self, program: Any, examples: Sequence[Any]) -> dict[str, Rows]:
+        """Rows by predictor, for those of which all examples have labels, and those of which some were found."""
+        wanted = _plain_ones(program)
+        rows: dict[str, Rows] = {
+            name: [] for name in wanted if all(name in _known(program, example.keys()) for example in examples)
+        }
+        names = {id(predictor): name for name, predictor in wanted.items()}
+        for predictor, given, said in chain.from_iterable(labelled(program, examples, self.num_threads)):
+            if id(predictor) in names:
+                rows.setdefault(names[id(predictor)], []).append(_row(predictor, {**given, **said}))
+        return rows
 
     def _told(self, teacher: Any, trainset: Sequence[Any]) -> dict[str, Rows]:
         """What each predictor said in runs that were judged good."""
@@ -140,25 +152,23 @@ class NearestDemos(Teleprompter):  # type: ignore[misc]
         return told
 
 
-def _labels(program: Any, examples: Sequence[Any]) -> dict[str, Rows]:
-    """Rows by predictor, for those whose fields all examples have."""
-    return {
-        name: [_row(predictor, example) for example in examples]
-        for name, predictor in program.named_predictors()
-        if _plain(predictor) and all(_labelled(predictor, example.keys()) for example in examples)
-    }
-
-
-def _labelled(predictor: Any, fields: Iterable[str]) -> bool:
-    return set(predictor.signature.fields) <= set(fields)
-
-
 def _row(predictor: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: as_json(fields[name]) for name in predictor.signature.fields if name in fields}
 
 
 def _joined(rows: Mapping[str, Rows], more: Mapping[str, Rows]) -> dict[str, Rows]:
     return {name: [*kept, *(row for row in more.get(name, ()) if row not in kept)] for name, kept in rows.items()}
+
+
+def _known(program: Any, fields: Iterable[str]) -> set[str]:
+    """Names of the predictors whose labels rows with these fields hold, or lead to."""
+    named, there = program.named_predictors(), set(fields)
+    sure = has_labels((predictor for _, predictor in named), there)
+    return {name for name, predictor in named if sure or held(predictor, there)}
+
+
+def _plain_ones(program: Any) -> dict[str, Any]:
+    return {name: predictor for name, predictor in program.named_predictors() if _plain(predictor)}
 
 
 def _plain(predictor: Any) -> bool:

@@ -3,6 +3,7 @@
 from cascade.programs import Pipeline, Router, Loop, Parallel, Vote
 """
 
+from cascade.programs.agent import Agent, Turn
 from cascade.programs.branching import Adaptive, Router, Rule, When
 from cascade.programs.building import build
 from cascade.programs.cache import CacheStats
@@ -23,9 +24,9 @@ from cascade.programs.sequential import Pipeline, Renamed
 from cascade.programs.step import Step, as_step
 
 __all__ = [
-    "Adaptive", "AskUntilAgreed", "CacheStats", "Cached", "Call", "Consensus", "Contract", "ContractBroken",
-    "Discard", "Each", "Failed", "Flow", "Guarded", "Kept", "Lazy", "LazyPrediction", "Loop", "Merge",
-    "MostConfident", "Parallel", "Pipeline", "Port", "Ports", "Profile", "Renamed", "Retry", "Router", "Rule",
-    "Step", "Steps", "Together", "Visit", "Vote", "Watcher", "When", "apart", "as_step", "build", "concatenate",
-    "fuse", "fuse_filter", "fuse_retrieval", "gives_of", "profile", "step_of", "takes_of", "watching",
+    "Adaptive", "Agent", "AskUntilAgreed", "CacheStats", "Cached", "Call", "Consensus", "Contract", "ContractBroken",
+    "Discard", "Each", "Failed", "Flow", "Guarded", "Kept", "Lazy", "LazyPrediction", "Loop", "Merge", "MostConfident",
+    "Parallel", "Pipeline", "Port", "Ports", "Profile", "Renamed", "Retry", "Router", "Rule", "Step", "Steps",
+    "Together", "Turn", "Visit", "Vote", "Watcher", "When", "apart", "as_step", "build", "concatenate", "fuse",
+    "fuse_filter", "fuse_retrieval", "gives_of", "profile", "step_of", "takes_of", "watching",
 ]  # fmt: skip

@@ -32,8 +32,8 @@ class Row:
         own_seconds: without what is called inside.
         share: of the program's seconds, from 0; steps that run at once add up to more than 1.
         p50, p95: seconds a call, by nearest rank.
-        lm_calls: made inside.
-        input_tokens, output_tokens: None where no model told; answers from a cache take none.
+        lm_calls, lm_calls_cached: made inside, and how many of them cascade's ledger answered, at no time.
+        input_tokens, output_tokens: None where no model told; what DSPy's own cache answers takes none.
         chars_in, chars_out: characters of all fields in and out.
     """
 
@@ -46,6 +46,7 @@ class Row:
     p50: float
     p95: float
     lm_calls: int
+    lm_calls_cached: int
     input_tokens: int | None
     output_tokens: int | None
     chars_in: int
@@ -53,7 +54,11 @@ class Row:
 
 
 class Profile:
-    """What was recorded; it may be read while the program runs."""
+    """What was recorded; it may be read while the program runs.
+
+    Args:
+        recorder: of `cascade.programs.recording`.
+    """
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -126,6 +131,7 @@ def _row(name: str, group: Sequence[Span], inside: dict[str, float], whole: floa
         p50=_quantile(times, 0.5),
         p95=_quantile(times, 0.95),
         lm_calls=sum(span.calls for span in group),
+        lm_calls_cached=sum(span.cached for span in group),
         input_tokens=sum(tokens[0] for tokens in known) if known else None,
         output_tokens=sum(tokens[1] for tokens in known) if known else None,
         chars_in=sum(span.sizes[0] for span in group),

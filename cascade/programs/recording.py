@@ -21,6 +21,8 @@ from cascade.programs.lazy import LazyPrediction
 
 Shown = Callable[[Any], Any]
 """How a value is kept: shortened, redacted, or not at all."""
+USAGE = "cascade_usage"
+"""Where cascade's gateway counts, in DSPy's context; not there outside of it."""
 _STEP: contextvars.ContextVar[Visit | None] = contextvars.ContextVar("cascade_visit", default=None)
 
 
@@ -40,7 +42,7 @@ class Span:
         error: in one line; "" for none.
         sizes: characters in and out.
         tokens: in and out of the models asked inside; None where no model told.
-        calls: LM calls inside.
+        calls, cached: LM calls inside, and how many of them cascade's ledger answered at no time.
         version: of the step, where a contract says one.
     """
 
@@ -59,6 +61,7 @@ class Span:
     sizes: tuple[int, int] = (0, 0)
     tokens: tuple[int, int] | None = None
     calls: int = 0
+    cached: int = 0
     version: str = ""
     _started: float = field(default=0.0, repr=False)
 
@@ -117,6 +120,10 @@ class Recorder(BaseCallback):  # type: ignore[misc]
         """End."""
         self._end(call_id, outputs, exception)
 
+    def counted(self, input_tokens: int, output_tokens: int, cached: int) -> None:
+        """The same of an answer that cascade counts itself."""
+        self._add(ACTIVE_CALL_ID.get() or "", tokens=(input_tokens, output_tokens), cached=cached)
+
     def used(self, usage: Mapping[str, Any]) -> None:
         """A model told what the call that is being made took."""
         counted = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
@@ -159,11 +166,12 @@ class Recorder(BaseCallback):  # type: ignore[misc]
         if exception is not None:
             span.error = " ".join(f"{type(exception).__name__}: {exception}".split())[:200]
 
-    def _add(self, call_id: str, *, calls: int = 0, tokens: tuple[int, int] | None = None) -> None:
+    def _add(self, call_id: str, *, calls: int = 0, cached: int = 0, tokens: tuple[int, int] | None = None) -> None:
         """Count for a call and for all inside which it was made."""
         with self._lock:
             while span := self._spans.get(call_id):
                 span.calls += calls
+                span.cached += cached
                 if tokens:
                     before = span.tokens or (0, 0)
                     span.tokens = (before[0] + tokens[0], before[1] + tokens[1])
@@ -182,13 +190,30 @@ class _Usage:
 
     def add_usage(self, lm: str, usage: dict[str, Any]) -> None:
         """A model has answered."""
-        self.recorder.used(usage)
+        if not isinstance(dspy.settings.get(USAGE), _Counted):
+            self.recorder.used(usage)
         if self.before is not None:
             self.before.add_usage(lm, usage)
 
     def get_total_tokens(self) -> dict[str, dict[str, Any]]:
         """Of the tracker that was there."""
         return self.before.get_total_tokens() if self.before is not None else {}
+
+
+class _Counted:
+    """Stands where cascade's gateway counts what an evaluation takes; it hears of answers from the ledger as well."""
+
+    def __init__(self, recorder: Recorder, before: Any) -> None:
+        self.recorder, self.before = recorder, before
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Counted":
+        return self
+
+    def add(self, input_tokens: int, output_tokens: int, cost_usd: float | None, **more: Any) -> None:
+        """An answer was given."""
+        self.recorder.counted(input_tokens, output_tokens, int(bool(more.get("ledger_seconds"))))
+        if self.before:
+            self.before.add(input_tokens, output_tokens, cost_usd, **more)
 
 
 @contextmanager
@@ -209,10 +234,12 @@ def recording(program: Any = None, shown: Shown | None = None) -> Iterator[Recor
         finally:
             _STEP.reset(token)
 
-    context = {
+    context: dict[str, Any] = {
         "callbacks": [*(dspy.settings.callbacks or ()), recorder],
         "usage_tracker": _Usage(recorder, dspy.settings.usage_tracker),
     }
+    if USAGE in dspy.settings:
+        context[USAGE] = _Counted(recorder, dspy.settings[USAGE])
     with dspy.context(**context), watching(watch):
         yield recorder
 

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from cascade.report import cells, figures
+from cascade.report import cells, figures, profiles
 from cascade.report.comparing import SideBySide
 from cascade.report.cost_chart import cost_chart
 from cascade.report.course_chart import course_chart
@@ -39,11 +39,22 @@ def comparison_page(compared: SideBySide) -> str:
     return _environment().get_template("compare.html").render(compared=document, chart=chart, costs=costs, most=MOST)
 
 
+def profile_page(told: Mapping[str, Any]) -> str:
+    """Where a program's time and tokens go.
+
+    Args:
+        told: of `cascade.report.profiles.document`.
+    """
+    chart = profiles.chart(told["by_step"])
+    template = _environment().get_template("profile.html")
+    return template.render(told=told, chart=chart, head=profiles.HEAD, cells=profiles.cells)
+
+
 def nights_page(nights: Sequence[Mapping[str, Any]]) -> str:
     """What came of nights, one an experiment.
 
     Args:
-        nights: documents as `cascade.production.telling` makes them.
+        nights: documents as `cascade.production.night.telling` makes them.
     """
     return _environment().get_template("nights.html").render(nights=nights, most=MOST)
 

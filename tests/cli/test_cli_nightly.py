@@ -12,8 +12,8 @@ from conftest import EXPERIMENT, Done, Project
 from cascade.journal import journals
 from cascade.mlflow_store.store import connect
 from cascade.mlflow_store.versions import Versions
-from cascade.production.log import PromotionLog
-from cascade.production.nights import Night, Nights
+from cascade.production.night import Night, Nights
+from cascade.production.promoting import PromotionLog
 from cascade.session import alone
 from cascade.testing import ScriptedEngine
 
@@ -107,6 +107,7 @@ def test_a_winner_that_is_the_champion_spends_no_look_and_then_nothing_is_due(le
     assert "the same program as the champion" in second.choice and second.ruled is None
     assert log(learning) == looks and len(learning.engine.requests) == asked
     assert "challenger" not in versions(learning).aliases()
+    assert [version.number for version in versions(learning).all()] == ["1"]  # nothing better was found
     for after in (1, 5):
         done, third = night(learning, "--promote", after=after)
         assert done.code == 0 and third.state == "nothing due" and not third.searches

@@ -14,7 +14,7 @@ from promoting_child import learns
 import cascade
 from cascade.mlflow_store.store import connect
 from cascade.mlflow_store.versions import Versions
-from cascade.production.log import PromotionLog, standing
+from cascade.production.promoting import PromotionLog, standing
 from cascade.testing import ScriptedEngine
 
 pytestmark = pytest.mark.usefixtures("store")
@@ -224,6 +224,29 @@ def test_each_entry_is_a_run_of_mlflow(learning: Project) -> None:
     assert judged.data.metrics["test_score"] == 0.5
     path = Path(client.download_artifacts(judged.info.run_id, "promotion.json"))
     assert json.loads(path.read_text())["granted"] is True
+
+
+@pytest.mark.parametrize("uri", ["@champion", "/1"])
+def test_a_run_that_finds_nothing_better_than_the_champion_makes_no_version(learning: Project, uri: str) -> None:
+    demos(learning, 2)
+    learning.cascade("promote", "letters")
+    done = learning.cascade("run", "letters", "--from", f"models:/letters{uri}", "--json")
+    assert done.code == 0 and json.loads(done.out)["best_stage"] == "1-start", done.err
+    assert [version.number for version in versions(learning).all()] == ["1"]
+    assert versions(learning).aliases() == {"champion": "1"}
+    run = json.loads(done.out)["run"]
+    learning.write("experiments/letters.py", EXPERIMENT.replace("k=4)]", 'k=2)], start="models:/letters@champion"'))
+    gate = learning.cascade("gate", "letters", "--run", run)
+    assert gate.code == 0 and "there is nothing to judge" in gate.out, gate.err
+    promote = learning.cascade("promote", "letters", "--run", run)
+    assert promote.code == 3 and "Version 1 of 'letters' serves already." in promote.err
+
+
+def test_a_start_that_does_not_serve_is_proposed(learning: Project) -> None:
+    demos(learning, 2)
+    done = learning.cascade("run", "letters", "--from", "models:/letters/1", "--json")
+    assert json.loads(done.out)["best_stage"] == "1-start"
+    assert versions(learning).aliases() == {"challenger": "2"}
 
 
 def test_the_gate_judges_and_promotes_nothing(learning: Project) -> None:

@@ -15,12 +15,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from conftest import answer
 
+from cascade.production.night import Nights
 from cascade.production.schedule import At, Schedule, rendering
+from cascade.testing import ScriptedEndpoint
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
+KEY = "sk-nobody-knows-0123456789"
+LM = 'lm = "openai/gpt-5-mini"\n'
 ODD = '50% of $HOME\'s "a\\b"'
 """A folder of the state that has whatever cron, systemd and shells take for theirs."""
 CRON = """
@@ -35,7 +40,6 @@ while [ "$(date -d '+2 seconds' +%H:%M)" = "$at" ] || [ -z "${done-}" ]; do
   at=$(date -d '+1 minute' +%H:%M) done=yes
   "$PYTHON" -P -m cascade schedule letters --as cron --at "$at" --env-file "$ENV_FILE"
 done
-"$PYTHON" -c "$INSTEAD"
 crontab -l
 exec cron -f
 """
@@ -48,7 +52,6 @@ for _ in $(seq 100); do systemctl --user is-system-running >/dev/null 2>&1 && br
 "$PYTHON" -P -m cascade schedule letters --at 03:17 --env-file "$ENV_FILE"
 "$PYTHON" -P -m cascade schedule --list
 systemctl --user list-timers --all --no-pager
-"$PYTHON" -c "$INSTEAD"
 timer=$(cd "$HOME/.config/systemd/user" && echo cascade-*.timer)
 # As if the machine had been off for three days.
 systemctl --user stop "$timer"
@@ -60,14 +63,6 @@ systemctl --user list-timers --all --no-pager
 find "$HOME" -name '*cascade*' ! -path '*/.cascade*'
 kill %1; wait %1
 """
-
-
-INSTEAD = """
-import os, pathlib
-(script,) = pathlib.Path(os.environ["LOGS"]).glob("*.sh")
-script.write_text(script.read_text().replace("cascade nightly letters", "cascade check letters"))
-"""
-"""A night takes long and asks a model; a check of the same experiment does neither."""
 
 
 def needs(*commands: str) -> None:
@@ -102,26 +97,26 @@ def namespace(script: str, environ: dict[str, str], out: Path):
 
 
 @pytest.fixture
-def environ(project):
+def environ(project, store):
+    """What is in the shell that schedules; nights have the same from a file, without which no model answers them."""
+    project.write("pyproject.toml", f"[tool.cascade]\nthreads = 4\n{LM}")
     home, env_file = project.folder / ODD, project.folder / "my keys.env"
-    # A check asks no model; where it is told which one, the file was read.
-    variables = {
-        "CASCADE_HOME": str(home),
-        "CASCADE_LM": "openai/gpt-5-mini",
-        "OPENAI_API_KEY": "none",
-        "PYTHONPATH": str(ROOT),
-    }
+    with ScriptedEndpoint(answer, key=KEY) as endpoint:
+        yield made(home, env_file, endpoint.url)
+
+
+def made(home: Path, env_file: Path, url: str) -> dict[str, str]:
+    variables = {"CASCADE_HOME": str(home), "OPENAI_API_BASE": url, "OPENAI_API_KEY": KEY, "PYTHONPATH": str(ROOT)}
     env_file.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items()))
     env_file.chmod(0o600)
     return {
         **variables,
-        "HOME": str(project.folder),
+        "HOME": str(env_file.parent),
         "PYTHON": sys.executable,
         "ENV_FILE": str(env_file),
-        "INSTEAD": INSTEAD,
         "LOGS": str(home / "schedule"),
         "XDG_RUNTIME_DIR": "/run/user/0",
-    }  # fmt: skip
+    }
 
 
 def logged(folder: str, seconds: float) -> str:
@@ -135,6 +130,16 @@ def logged(folder: str, seconds: float) -> str:
     pytest.fail(f"no night ended within {seconds:.0f} s: {text!r}", pytrace=False)
 
 
+def held(log: str, project):
+    """The night searched, asked the model that the file of keys names, and found what beats the baseline."""
+    assert "begins: cascade nightly letters" in log
+    assert "Version 1 of letters passed the gate and waits: `cascade promote letters --version 1`" in log, log
+    assert "There was no night before: a search is due." in log
+    assert log.rstrip().endswith("ended with code 0"), log
+    (night,) = Nights(project.folder / ODD, "letters").all()
+    assert (night.state, night.ruled.granted, night.promoted) == ("done", True, "")
+
+
 @pytest.mark.timeout(400)
 def test_cron_starts_a_night(environ, project):
     needs("unshare", "crontab", "cron")
@@ -144,8 +149,7 @@ def test_cron_starts_a_night(environ, project):
     said = (project.folder / "out").read_text()
     at = re.findall(r"^letters: every night at (\d\d:\d\d) ", said, re.MULTILINE)[-1]
     assert "# mine\n7 7 7 7 * touch mine\n" in said
-    assert "begins: cascade check letters" in log
-    assert log.rstrip().endswith("ended with code 0"), log
+    held(log, project)
     assert log[11:16] == at
 
 
@@ -162,8 +166,7 @@ def test_systemd_makes_up_for_a_night(environ, project):
     assert "0 timers listed." in after
     assert "cascade-" not in after
     (log,) = Path(environ["LOGS"]).glob("*.log")
-    assert "begins: cascade check letters" in log.read_text()
-    assert log.read_text().rstrip().endswith("ended with code 0"), log.read_text()
+    held(log.read_text(), project)
 
 
 def verify(folder: Path, schedule: Schedule) -> tuple[int, str]:

@@ -63,6 +63,25 @@ def test_a_trace_that_lost_its_span_gets_it_back(client: Any, uri: str, place: s
     assert dict(found.inputs) == {"question": "q"}
 
 
+def test_what_was_sent_in_part_is_completed(client: Any, uri: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process died between the correction and the outcome."""
+    told, write = said(1, 0.0, corrections={"answer": "b"}), TracingClient.log_assessment
+
+    def die(self: Any, trace: str, assessment: Any) -> Any:
+        if assessment.name == "outcome":
+            raise KeyboardInterrupt
+        return write(self, trace, assessment)
+
+    with monkeypatch.context() as context:
+        context.setattr(TracingClient, "log_assessment", die)
+        with pytest.raises(KeyboardInterrupt):
+            assess(uri, place, [told])
+    assess(uri, place, [told])
+    assess(uri, place, [told])
+    (found,) = reviewed(client, uri, "qa")
+    assert (found.outcomes, dict(found.corrections)) == ((0.0,), {"answer": "b"})
+
+
 def test_people_who_say_different_things_are_both_heard(client: Any, uri: str, place: str) -> None:
     assess(uri, place, [said(1, 1.0), replace(said(1, 0.0), id="another")])
     (found,) = reviewed(client, uri, "qa")

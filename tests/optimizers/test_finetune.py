@@ -96,3 +96,68 @@ def test_with_no_row_nothing_is_trained(tuned: Tuned, tmp_path: Path, answer: An
     with pytest.raises(StageFailed, match=told):
         tuned(answer)
     assert not (tmp_path / ".cascade" / "trained").exists()
+
+
+class Branches(dspy.Module):
+    """Two routes whose answers have one name and no value in common."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.low = dspy.Predict(dspy.Signature("question -> answer: Literal['a', 'b']", "Low."))
+        self.high = dspy.Predict(dspy.Signature("question -> answer: Literal['c', 'd']", "High."))
+
+    def forward(self, question: str) -> Any:
+        return (self.low if scripted.gold(question) in "ab" else self.high)(question=question)
+
+
+def trained(folder: Path, program: Any, lms: ScriptedLMs, ledger: Ledger, **options: Any) -> dict[str, list[Any]]:
+    """Rows of each file that was trained on, by the model that it made."""
+    settings = dspy.context(lm=lms["task"], adapter=lms.adapter, num_threads=2, max_errors=1000)
+    with settings, installed(Gateway(ledger, Meter(Budget()))):
+        BootstrapFinetune(metric=for_optimizer(scripted.right), **options).compile(program, TRAIN.examples())
+    return {file.stem: json.loads(file.read_text()) for file in (folder / ".cascade" / "trained").iterdir()}
+
+
+TRAIN = scripted.split("train", 12)
+
+
+def test_each_predictor_learns_from_the_labels_that_it_could_answer(tmp_path: Path) -> None:
+    lms = ScriptedLMs(scripted.settings_in(tmp_path), ScriptedEngine(lambda model, inputs, demos: {"answer": "a"}))
+    program = Branches()
+    program.set_lm(lms["task"])
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        (rows,) = trained(tmp_path, program, lms, ledger, max_labeled_rows=12).values()
+    taught = {asked(row): row["messages"] for row in rows}
+    assert sorted(taught) == sorted(example.question for example in TRAIN.examples())
+    for question, messages in taught.items():
+        told = scripted.gold(question)
+        assert f"[[ ## answer ## ]]\n{told}" in messages[-1]["content"]
+        assert ("Low." if told in "ab" else "High.") in messages[0]["content"]
+
+
+def test_no_lm_is_trained_on_what_another_one_was_asked(tmp_path: Path) -> None:
+    specs = scripted.specs(local="scripted/near", cloud="scripted/far")
+    lms = ScriptedLMs(
+        scripted.settings_in(tmp_path, lm=specs),
+        ScriptedEngine(lambda model, inputs, demos: {"answer": scripted.gold(inputs["question"])}),
+    )
+    program = Branches()
+    program.low.lm, program.high.lm = lms["local"], lms["cloud"]
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        files = trained(tmp_path, program, lms, ledger)
+    seen = {
+        name.split("-")[0]: {row["messages"][0]["content"].split("objective is: ")[-1].strip() for row in rows}
+        for name, rows in files.items()
+    }
+    assert sorted(seen.values(), key=str) == [{"High."}, {"Low."}]
+
+
+def test_labels_that_no_predictor_could_give_are_refused(tmp_path: Path) -> None:
+    lms = ScriptedLMs(scripted.settings_in(tmp_path), ScriptedEngine(lambda model, inputs, demos: {"other": "a"}))
+    program = dspy.Predict("question -> other")
+    program.lm = lms["task"]
+    with (
+        Ledger(tmp_path / "ledger.db") as ledger,
+        pytest.raises(StageFailed, match=r"outputs of a predictor .other"),
+    ):
+        trained(tmp_path, program, lms, ledger, max_labeled_rows=3)

@@ -30,6 +30,9 @@ class Process:
     def predict(self, question: str = "hi", **options: Any) -> httpx.Response:
         return httpx.post(f"{self.url}/predict", json={"question": question}, timeout=120, **options)
 
+    def feedback(self, request: str, **said: Any) -> httpx.Response:
+        return httpx.post(f"{self.url}/feedback", json={"request_id": request, **said}, timeout=120)
+
     def end(self, seconds: float = 120, number: int = signal.SIGTERM) -> int:
         """Its exit code."""
         self.child.send_signal(number)
@@ -60,7 +63,7 @@ def serving(shop: Shop, *options: str, latency: float = 0.0, token: str = "") ->
     paths = [str(Path(cascade.__file__).parents[1]), str(HERE), str(HERE.parent)]
     environ = {**os.environ, "PYTHONPATH": ":".join(paths), "MLFLOW_TRACKING_URI": shop.uri, "CASCADE_TOKEN": token}
     command = [sys.executable, str(HERE / "serving_child.py"), str(shop.folder), str(latency), *options]
-    log = shop.folder / "serve.log"
+    log = shop.folder / f"serve-{len(list(shop.folder.glob('serve-*.log')))}.log"
     with log.open("w") as written:
         child = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=written, text=True)
         with started(child, log) as process:

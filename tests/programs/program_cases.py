@@ -8,6 +8,7 @@ from step_cases import CASES as STEP_CASES
 
 from cascade.programs import (
     Adaptive,
+    Agent,
     AskUntilAgreed,
     Consensus,
     Each,
@@ -112,8 +113,31 @@ def defined() -> Any:
     return build({"pipeline": {"signature": "question -> answer", "steps": steps}}, parts)
 
 
+class Weigh(dspy.Module):
+    """Weighs a text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.judge = Predict("text -> weight")
+
+    def forward(self, text: str) -> Any:
+        return self.judge(text=text)
+
+
+def agent() -> Any:
+    return Agent("question -> answer", {"weigh": Weigh(), "length": length}, limit=3, timeout=5)
+
+
+def turn(inputs: Mapping[str, str]) -> Mapping[str, str]:
+    """A tool with a predictor, then one without, then the end."""
+    done = inputs.get("trajectory", "")
+    tool = "finish" if "length(" in done else "length" if "weigh(" in done else "weigh"
+    return {"tool": tool, "argument": f"what {tool} is given"}
+
+
 CONFIDENT = "question -> answer, confidence: float"
 CASES = STEP_CASES | {
+    "Agent": ProgramCase(agent, says=turn),
     "Pipeline": ProgramCase(pipeline),
     "Router": ProgramCase(router, says=topic),
     "Router, rejoined": ProgramCase(rejoined, says=topic),

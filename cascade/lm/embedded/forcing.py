@@ -20,6 +20,8 @@ _INTEGER = '"-"? ("0" | [1-9] [0-9]{0,11})'
 _FLOAT = '"-"? ("0" | [1-9] [0-9]{0,11}) ("." [0-9]{1,6})?'
 _STRING = r'"\"" [^"\\\n\x00-\x1f]{0,80} "\""'
 _STRINGS = f'"[" ({_STRING} (", " {_STRING}){{0,15}})? "]"'
+_SHORT = r"[^\n\r\x5b] [^\n\r]"
+"""One line, of so many characters as a field's `max_length` says."""
 _LINE = r'([^\n\x5b] | "[" [^\n\x5b]) [^\n]*'
 _TEXT = f'{_LINE} ("\\n" ({_LINE})?){{0,11}}'
 """At most 12 lines, none of which starts with `[[`, which would be a header; their length is bounded in tokens."""
@@ -96,7 +98,7 @@ def forcing(form: Form | None) -> Iterator[None]:
 def slots(signature: Any) -> tuple[Slot, ...]:
     """The output fields of a DSPy signature as slots, in order."""
     fields: Mapping[str, Any] = signature.output_fields
-    return tuple(_slot(name, info.annotation) for name, info in fields.items())
+    return tuple(_slot(name, info.annotation, _longest(info)) for name, info in fields.items())
 
 
 def grammar(signature: Any) -> str:
@@ -130,7 +132,14 @@ def quote(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _slot(name: str, annotation: Any) -> Slot:
+def _longest(info: Any) -> int:
+    """Characters that a field declares as its `max_length`; 0 where it does not."""
+    return next((rule.max_length for rule in info.metadata if getattr(rule, "max_length", None)), 0)
+
+
+def _slot(name: str, annotation: Any, longest: int = 0) -> Slot:
+    if annotation is str and longest:
+        return Slot(name, f"{_SHORT}{{0,{longest - 1}}}")
     if choices := _choices(annotation):
         return Slot(name, " | ".join(quote(choice) for choice in choices), choices)
     if rule := _rule(annotation):

@@ -4,7 +4,8 @@ Invariant: a body is read only as far as its limit, and only when there is a pla
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -70,45 +71,55 @@ def _route(path: str, answer: Answer) -> Callable[[Request], Awaitable[Response]
 def _predict(service: Service) -> Answer:
     async def predict(request: Request, call: Call) -> Response:
         service.admit()
-        body = await read(request, service.limits.body, service.limits.seconds)
         key = request.headers.get(KEY_HEADER, "")
         if len(key) > 256:
             raise Problem(422, "X-Cascade-Key has more than 256 characters.")
-        return Response(await service.answer(body, key, call), media_type="application/json")
+        async with read(request, service) as body:
+            return Response(await service.answer(body, key, call), media_type="application/json")
 
     return predict
 
 
 def _feedback(service: Service) -> Answer:
     async def feedback(request: Request, call: Call) -> Response:
-        body = await read(request, service.limits.body, service.limits.seconds)
-        return Response(await service.feedback(body, call), media_type="application/json")
+        async with read(request, service) as body:
+            return Response(await service.feedback(body, call), media_type="application/json")
 
     return feedback
 
 
-async def read(request: Request, most: int, seconds: float) -> bytes:
-    """The body of a request.
+@asynccontextmanager
+async def read(request: Request, service: Service) -> AsyncIterator[bytes]:
+    """The body of a request, of which the service holds the bytes until the request is answered.
 
     Raises:
-        Problem: it is no JSON by its type, is longer than `most` bytes, or does not come in time.
+        Problem: it is no JSON by its type, is too long, does not come in time, or there is no room for it.
     """
+    found = bytearray()
+    try:
+        await _fill(found, request, service)
+        yield bytes(found)
+    finally:
+        service.held -= len(found)
+
+
+async def _fill(found: bytearray, request: Request, service: Service) -> None:
+    most, seconds = service.limits.body, service.limits.seconds
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Problem(415, "Send the body with Content-Type: application/json.")
     if int(request.headers.get("content-length", 0)) > most:
         raise _too_large(most)
-    found = bytearray()
     try:
         async with asyncio.timeout(seconds):
             async for chunk in request.stream():
                 found += chunk
+                service.hold(len(chunk))
                 if len(found) > most:
                     raise _too_large(most)
     except ClientDisconnect:
         raise Problem(400, "The connection ended before the body did.") from None
     except TimeoutError:
         raise Problem(408, f"The body did not come within {seconds:g} s.", headers={"Connection": "close"}) from None
-    return bytes(found)
 
 
 def _too_large(most: int) -> Problem:

@@ -9,10 +9,11 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from cascade.errors import JournalError
 from cascade.mlflow_store.registry import CHALLENGER, CHAMPION
 from cascade.production.ab import Action, Evidence, advise, assign, first_of_each_key
+from cascade.production.ab.outcomes import Books, Said, Test, of_test
 from cascade.production.live import Served
-from cascade.production.outcomes import Books, Test, of_test
 from cascade.production.serving.forms import form_of
 
 Tell = Callable[[str], None]
@@ -62,7 +63,12 @@ class Arms:
             self._warn(f"version {challenger.number} takes other inputs than the champion: it is not served beside it.")
             self.test = None
             return {CHAMPION: champion}
-        test = self.books.begin(champion.number, challenger.number, self.share)
+        try:
+            test = self.books.begin(champion.number, challenger.number, self.share)
+        except (JournalError, OSError) as error:  # a full disk must keep nobody from rolling back
+            self._warn(f"version {challenger.number} is not served beside version {champion.number}: {error}")
+            self.test = None
+            return {CHAMPION: champion}
         with self._counting:
             self._read, self._counted, self._evidence = 0, set(), Evidence.at(test.least)
             self.test = test
@@ -83,23 +89,35 @@ class Arms:
     def heard(self) -> None:
         """Count what was said since the last time, by whatever process, and stop the challenger if it does harm.
 
+        Where another process stopped it, it is stopped here, too: that one may have looked when this one did not.
+
         Raises:
             OSError: the outcomes cannot be read.
             JournalError: that it is stopped cannot be written; it is stopped all the same.
         """
         with self._counting:
             test = self.test
-            if test is None or test.stopped or self._evidence is None:
+            if test is None or test.stopped:
                 return
-            said, self._read = self.books.said(self._read)
-            fresh = first_of_each_key(of_test(said, test), self._counted)
-            if not fresh:
+            if known := next((one for one in self.books.tests() if one.id == test.id and one.stopped), None):
+                self.test = known
+                self._warn(f"version {test.challenger} answers nobody any more. {known.stopped}")
                 return
-            self._counted.update(outcome.key for outcome in fresh)
-            self._evidence = self._evidence.after(fresh)
-            advice = advise(self._evidence, test.rules)
-            if advice.action is Action.STOP:
-                self._stop(test, advice.reason, advice.to_json())
+            for said, end in self.books.since(self._read):
+                self._read = end
+                if self._harmed_by(said, test):
+                    return
+
+    def _harmed_by(self, said: list[Said], test: Test) -> bool:
+        fresh = first_of_each_key(of_test(said, test), self._counted)
+        if not fresh or self._evidence is None:
+            return False
+        self._counted.update(outcome.key for outcome in fresh)
+        self._evidence = self._evidence.after(fresh)
+        advice = advise(self._evidence, test.rules)
+        if advice.action is Action.STOP:
+            self._stop(test, advice.reason, advice.to_json())
+        return advice.action is Action.STOP
 
     def _stop(self, test: Test, reason: str, figures: Mapping[str, object]) -> None:
         self.test = replace(test, stopped=reason)

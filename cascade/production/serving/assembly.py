@@ -5,12 +5,13 @@ waited for a few seconds.
 """
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from cascade.mlflow_store.registry import CHALLENGER, CHAMPION
+from cascade.production.ab.outcomes import Books
 from cascade.production.live import REFRESH, Live, Target
-from cascade.production.outcomes import Books
 from cascade.production.serving.arms import Arms
 from cascade.production.serving.edge import Log
 from cascade.production.serving.feedback import Desk
@@ -22,6 +23,7 @@ from cascade.production.serving.recent import Recent
 from cascade.production.serving.service import Limits, Parts
 
 _PATIENCE = 5.0
+_AGAIN = 600.0
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,13 @@ def _teller(log: Log, level: str) -> Callable[[str], None]:
 
 
 def _failing(warn: Callable[[str], None], what: str) -> Callable[[Exception], None]:
-    """Tells an error once, not each time that it happens."""
-    told: set[str] = set()
+    """Tells an error when it happens first, and every ten minutes while it happens."""
+    last: dict[str, float] = {}
 
     def failed(error: Exception) -> None:
-        if str(error) not in told:
-            told.add(str(error))
+        now = time.monotonic()
+        if now - last.get(str(error), -_AGAIN) >= _AGAIN:
+            last[str(error)] = now
             warn(f"{what} could not be written or read: {error}")
 
     return failed

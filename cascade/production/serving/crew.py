@@ -31,7 +31,11 @@ class Crew:
         return self.busy >= self.places
 
     def run(self, work: Callable[[], Any]) -> "asyncio.Future[Any]":
-        """Run a function in a thread; the caller has seen that there is a place."""
+        """Run a function in a thread; the caller has seen that there is a place.
+
+        Raises:
+            RuntimeError: the system gives no thread; no place is taken.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
 
@@ -44,11 +48,11 @@ class Crew:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the server has ended
                 loop.call_soon_threadsafe(self._ended, future, result, error)
 
-        self.busy += 1
-        if self.busy > self._threads:
-            self._threads += 1
+        if self.busy >= self._threads:
             # As daemons: a program that hangs must not keep the process from ending.
-            Thread(target=self._work, name=f"cascade-call-{self._threads}", daemon=True).start()
+            Thread(target=self._work, name=f"cascade-call-{self._threads + 1}", daemon=True).start()
+            self._threads += 1
+        self.busy += 1
         self._jobs.put(job)
         return future
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
-from cascade.production.outcomes import Books, Said
+from cascade.production.ab.outcomes import Books, Said
 from cascade.production.serving.forms import Form, WrongRequest, details_of, without_default
 from cascade.production.serving.problems import Problem
 from cascade.production.serving.queues import Drain
@@ -88,11 +88,12 @@ class Desk:
         try:
             await waiting.done
         except Exception as error:
+            self._remember(sent.request_id, -1)
             raise Problem(503, "It cannot be recorded now.", headers={"Retry-After": "10"}, reason=str(error)) from None
         return said
 
-    def _remember(self, request: str) -> None:
-        self._times[request] = self._times.pop(request, 0) + 1
+    def _remember(self, request: str, times: int = 1) -> None:
+        self._times[request] = self._times.pop(request, 0) + times
         if len(self._times) > 10 * WAITING:
             del self._times[next(iter(self._times))]
 

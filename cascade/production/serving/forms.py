@@ -5,6 +5,7 @@ types of the signature are kept, nested ones too.
 """
 
 import inspect
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -86,11 +87,13 @@ class Form:
         """A JSON value as the program would give it in this output field; raises `WrongRequest` where it cannot."""
         known = self._types.get(name)
         try:
-            return to_jsonable_python(known.validate_python(value), fallback=str) if known else value
+            found = to_jsonable_python(known.validate_python(value), fallback=str) if known else value
+            json.dumps(found, allow_nan=False)  # pydantic reads NaN, which no JSON has
         except Exception as error:
             said = details_of(error) if isinstance(error, ValidationError) else [{"field": "", "message": told(error)}]
             details = [{**one, "field": f"outputs.{name}.{one['field']}".strip(".")} for one in said]
             raise WrongRequest(_UNFIT, details) from None
+        return found
 
     def write(self, prediction: Any) -> dict[str, Any]:
         """Output fields of a prediction as JSON values; raises `ValueError` where one is not of its type."""

@@ -26,11 +26,11 @@ class Keeping:
     mirror: Mirror
     sampled: float = 0.0
 
-    def keep(self, answered: Answered, place: Place) -> None:
-        """Keep a request for feedback, and send its trace if it is drawn."""
-        self.recent.keep(Kept(answered, place.test, place.key, place.share))
+    def keep(self, answered: Answered, place: Place, size: int) -> None:
+        """Keep a request of so many bytes for feedback, and send its trace if it is drawn."""
+        self.recent.keep(Kept(answered, place.test, place.key, place.share), size)
         if int(answered.request[:8], 16) < self.sampled * 2**32:
-            self.mirror.drain.offer(answered)
+            self.mirror.drain.offer(answered, size)
 
 
 def fields_of(body: bytes, names: Collection[str]) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from cascade.lm.embedded.models import write_json
 from cascade.mlflow_store.names import Names
 from cascade.mlflow_store.served_traces import Answered, Assessed, assess, send
 from cascade.mlflow_store.store import connect, experiment_id, reaching
-from cascade.production.outcomes import Books, Said
+from cascade.production.ab.outcomes import Books, Said
 from cascade.production.serving.queues import Drain
+from cascade.production.serving.recent import ROOM, text_of
 from cascade.redaction import redacted
 from cascade.settings import Settings
 
@@ -51,7 +52,7 @@ class Mirror:
         self._settings, self._books, self._warn, self._tick, self._pause = settings, books, warn, tick, pause
         self._troubled = False
         self._ended = threading.Event()
-        self.drain: Drain[Answered] = Drain(self._send, most=WAITING, pause=0.5, on_error=lambda _error: None)
+        self.drain: Drain[Answered] = Drain(self._send, most=WAITING, room=ROOM, pause=0.5)
         self._thread = threading.Thread(target=self._go_on, name="cascade-mirror", daemon=True)
         self._thread.start()
 
@@ -83,10 +84,10 @@ class Mirror:
                 wait = min(2 * wait, LONGEST)
 
     def _send_said(self) -> bool:
-        """Send a batch of what was said and not sent; whether there was any."""
+        """Send a piece of what was said and not sent; whether there was any."""
         marker = self._books.folder / "mirrored.json"
         try:
-            if self._books.outcomes.stat().st_size <= _offset(marker):
+            if self._books.outcomes.stat().st_size == _offset(marker):
                 return False
         except FileNotFoundError:
             return False
@@ -98,8 +99,9 @@ class Mirror:
             for first in range(0, len(said), _BATCH):
                 with self._store() as (uri, place):
                     assess(uri, place, filter(None, map(_assessed, said[first : first + _BATCH])))
-            write_json(marker, {"offset": end})
-            return end > start and not self._ended.is_set()
+            if end != start:
+                write_json(marker, {"offset": end})
+            return end != start and not self._ended.is_set()
 
     @contextlib.contextmanager
     def _alone(self) -> Any:
@@ -128,7 +130,7 @@ class Mirror:
 
 
 def _keyless(answered: Answered) -> Answered:
-    return _ANSWERED.validate_json(redacted(_ANSWERED.dump_json(answered).decode()))
+    return _ANSWERED.validate_json(redacted(text_of(answered)))
 
 
 def _offset(marker: Any) -> int:
@@ -139,7 +141,10 @@ def _offset(marker: Any) -> int:
 
 
 def _assessed(said: Said) -> Assessed | None:
-    if said.answered is None:
+    """None of what is not about an answer that can be read: nothing may keep back what comes after it."""
+    try:
+        whole = json.loads(text_of(said))
+        answered = _ANSWERED.validate_python(whole["answered"])
+    except (TypeError, ValueError):
         return None
-    answered = _ANSWERED.validate_python(dict(said.answered))
-    return Assessed(said.id, said.at, said.value, said.corrections, said.comment, answered)
+    return Assessed(said.id, said.at, said.value, whole["corrections"], whole["comment"], answered)

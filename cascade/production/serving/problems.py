@@ -50,9 +50,9 @@ class Problem(Exception):
         return JSONResponse({"error": error}, self.status, self.headers)
 
 
-def busy(seconds: int = 1) -> Problem:
+def busy(reason: str = "") -> Problem:
     """All places are taken."""
-    return Problem(503, "The server answers as many requests as it can.", headers={"Retry-After": str(seconds)})
+    return Problem(503, "The server answers as many requests as it can.", headers={"Retry-After": "1"}, reason=reason)
 
 
 def failed(error: Exception, reason: str) -> Problem:

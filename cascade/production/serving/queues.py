@@ -4,6 +4,7 @@ Invariant: whoever offers something never waits, neither for the disk nor for a 
 dropped and counted.
 """
 
+import math
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
@@ -20,6 +21,7 @@ class Drain(Generic[T]):
     Args:
         handle: given at most `BATCH` items; what it raises is passed to `on_error`, and the batch is lost.
         most: items that wait at most.
+        room: sum of their sizes at most, where sizes are told: items of one thread.
         pause: seconds in which a batch is gathered; under load the thread wakes no more often than that.
     """
 
@@ -28,12 +30,14 @@ class Drain(Generic[T]):
         handle: Callable[[list[T]], None],
         *,
         most: int,
+        room: float = math.inf,
         pause: float = 0.05,
         on_error: Callable[[Exception], None] = lambda _error: None,
     ) -> None:
         self.dropped = 0
-        self._handle, self._most, self._pause, self._on_error = handle, most, pause, on_error
-        self._queue: SimpleQueue[T | None] = SimpleQueue()
+        self._handle, self._most, self._room, self._pause, self._on_error = handle, most, room, pause, on_error
+        self._queue: SimpleQueue[tuple[T, int] | None] = SimpleQueue()
+        self._came = self._went = 0  # two numbers, each of which one thread writes
         self._thread = Thread(target=self._work, name="cascade-drain", daemon=True)
         self._thread.start()
 
@@ -42,12 +46,14 @@ class Drain(Generic[T]):
         """Items that wait."""
         return self._queue.qsize()
 
-    def offer(self, item: T) -> bool:
+    def offer(self, item: T, size: int = 0) -> bool:
         """Take an item; False if there is no room for it."""
-        if self._queue.qsize() >= self._most:
+        if self._queue.qsize() >= self._most or self._came - self._went + size > self._room:
             self.dropped += 1
             return False
-        self._queue.put(item)
+        if size:
+            self._came += size
+        self._queue.put((item, size))
         return True
 
     def close(self, seconds: float) -> bool:
@@ -68,8 +74,9 @@ class Drain(Generic[T]):
                 except Empty:
                     break
             over = None in batch
-            if items := [item for item in batch if item is not None]:
+            if items := [found for found in batch if found is not None]:
                 try:
-                    self._handle(items)
+                    self._handle([item for item, _ in items])
                 except Exception as error:
                     self._on_error(error)
+                self._went += sum(size for _, size in items)

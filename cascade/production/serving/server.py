@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import resource
 import signal
 import socket
 import threading
@@ -27,7 +28,8 @@ from cascade.redaction import hide
 
 SHORTEST_TOKEN = 16
 CONNECTIONS = 2_000
-"""At once, most of which are idle."""
+"""At once, most of which are idle; fewer where the process may not hold as many files."""
+_OTHER_FILES = 300
 BACKLOG = 2_048
 
 
@@ -85,7 +87,7 @@ async def _serve(plan: Plan, service: Service, listener: socket.socket, announce
         lifespan="off",
         ws="none",
         server_header=False,
-        limit_concurrency=CONNECTIONS,
+        limit_concurrency=connections(),
         backlog=BACKLOG,
         timeout_graceful_shutdown=round(plan.limits.grace),
     )
@@ -105,6 +107,19 @@ async def _serve(plan: Plan, service: Service, listener: socket.socket, announce
         service.log.tell("warning", "ended", message=cut)
     service.crew.close()
     return inside
+
+
+def connections() -> int:
+    """How many connections there may be at once, after the process was allowed as many files, as far as it can be.
+
+    A server without a file left could not write down what it is told either.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS + _OTHER_FILES
+    if 0 <= soft < wanted:
+        soft = wanted if hard < 0 else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return CONNECTIONS if soft < 0 else max(1, min(CONNECTIONS, soft - _OTHER_FILES))
 
 
 @contextlib.contextmanager

@@ -28,6 +28,9 @@ from cascade.production.serving.meters import Meters
 from cascade.production.serving.problems import Problem, busy, failed
 from cascade.redaction import told
 
+HELD = 256_000_000
+"""Bytes of bodies at once, of all requests."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -70,6 +73,8 @@ class Service:
         self.live, self.meters, self.log = parts.live, parts.meters, parts.log
         self.crew = Crew(limits.concurrency)
         self.ending = False
+        self.held = 0
+        """Bytes of bodies that were read and are not answered."""
         _watched(self)
 
     @property
@@ -80,8 +85,17 @@ class Service:
     def admit(self) -> None:
         """Raise `Problem` at once if there is no place."""
         if self.crew.full:
-            self.meters.add("cascade_refused_total")
-            raise busy()
+            raise self._refusal()
+
+    def hold(self, size: int) -> None:
+        """Count bytes of a body that is read; raise `Problem` if there are too many."""
+        self.held += size
+        if self.held > HELD:
+            raise self._refusal()
+
+    def _refusal(self, reason: str = "") -> Problem:
+        self.meters.add("cascade_refused_total")
+        return busy(reason)
 
     async def answer(self, body: bytes, key: str, call: Call) -> bytes:
         """The JSON document that answers a request.
@@ -92,14 +106,14 @@ class Service:
         Raises:
             Problem: it does not fit, there is no place, or the program failed or took too long.
         """
-        at, form = time.time(), self.form
+        at, began, form = time.time(), time.perf_counter(), self.form
         inputs, user = _read(form, body)
         place, served, back = self._take(key or user or call.id)
         with back:
             if form_of(served) is not form:
                 inputs, _ = _read(form_of(served), body)
             self.admit()  # others may have come while the body was read
-            future = self.crew.run(partial(_run, served, inputs, back.pop_all()))
+            future = self._begin(served, inputs, back.pop_all())
         call.facts |= {"arm": place.arm, "version": served.number}
         outputs, error = dict[str, Any](), "it was cut off"
         try:
@@ -109,9 +123,9 @@ class Service:
             raise
         finally:
             sent = fields_of(body, form.inputs)
-            seconds = time.time() - at
+            seconds = time.perf_counter() - began  # the clock may be set meanwhile
             found = (place.arm, served.number, served.model_id, sent, outputs, error)
-            self.parts.keeping.keep(Answered(call.id, at, seconds, *found), place)
+            self.parts.keeping.keep(Answered(call.id, at, seconds, *found), place, len(body))
         return _document({"outputs": outputs, "request_id": call.id, "version": served.number, "arm": place.arm})
 
     async def feedback(self, body: bytes, call: Call) -> bytes:
@@ -132,6 +146,16 @@ class Service:
         back = contextlib.ExitStack()
         _, served = back.enter_context(self.live.taken(choose))
         return found[0], served, back
+
+    def _begin(
+        self, served: Served, inputs: Mapping[str, Any], back: contextlib.ExitStack
+    ) -> "asyncio.Future[dict[str, Any]]":
+        """Let a thread ask the program, and give the version back."""
+        try:
+            return self.crew.run(partial(_run, served, inputs, back))
+        except RuntimeError as error:
+            back.close()
+            raise self._refusal(str(error)) from None
 
     async def _wait(self, future: "asyncio.Future[Any]", arm: str, version: str) -> dict[str, Any]:
         outcome, began = "failed", time.perf_counter()
@@ -162,7 +186,7 @@ def _watched(service: Service) -> None:
         "cascade_dropped_total",
         lambda: [
             ({"queue": "log"}, parts.log.drain.dropped),
-            ({"queue": "requests"}, parts.keeping.recent.drain.dropped),
+            ({"queue": "requests"}, parts.keeping.recent.dropped),
             ({"queue": "traces"}, parts.keeping.mirror.dropped + parts.keeping.mirror.drain.dropped),
         ],
     )

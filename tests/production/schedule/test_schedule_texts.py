@@ -110,9 +110,9 @@ def test_a_workflow_of_pull_requests():
     assert not [step for step in job["steps"] if "${{" in step.get("run", "")]
 
 
-@pytest.mark.parametrize("command", ["run", "gate"])
-def test_commands_of_a_workflow_exist(command, capsys):
-    (words,) = re.findall(rf"cascade ({command} .*)", printed(QA, Kind.GATE))
+@pytest.mark.parametrize(("command", "kind"), [("run", Kind.GATE), ("gate", Kind.GATE), ("nightly", Kind.GITHUB)])
+def test_commands_of_a_workflow_exist(command, kind, capsys):
+    (words,) = re.findall(rf"cascade ({command} .*)", printed(FULL, kind))
     assert main([command, "--help"]) == 0
     known = capsys.readouterr().out
     assert [option for option in re.findall(r"--[a-z-]+", words) if option not in known] == []
