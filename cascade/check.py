@@ -16,13 +16,14 @@ import dspy
 from cascade.comparison import MIN_UNITS
 from cascade.dataset import Data, Split, declared, load
 from cascade.discover import signature, signature_parts, source_file
-from cascade.errors import DatasetError, ExperimentError, ProgramError
+from cascade.errors import DatasetError, ExperimentError, MetricError, ProgramError
 from cascade.experiment import Experiment
 from cascade.fields import types_of
 from cascade.lm.lms import LMs
 from cascade.lm.named import offering
 from cascade.redaction import told
 from cascade.settings import Settings
+from cascade.sources import unwritten
 from cascade.warm import Existing, begun_from, brought, read_file
 
 Find = Callable[[str | Path], Existing]
@@ -106,6 +107,7 @@ def prepare(experiment: Experiment, settings: Settings, lms: LMs | None = None, 
     Raises:
         DefinitionError: the first thing that is wrong; nothing was spent.
     """
+    _check_metric(experiment)
     data = load(experiment.dataset, settings.project)
     for split in (data.dev, data.test):
         _check_size(split, data.name)
@@ -142,6 +144,15 @@ def build_program(experiment: Experiment) -> Any:
     if not isinstance(program, dspy.Module) or not program.predictors():
         raise ExperimentError(f"program = {name} built {program!r}, which is no dspy.Module with a predictor.")
     return program
+
+
+def _check_metric(experiment: Experiment) -> None:
+    """Refuse a metric that is still to be written: it comes before the data, and both before the program."""
+    if unwritten(experiment.metric.judge):
+        raise MetricError(
+            f"Metric {experiment.metric.name!r} is not written yet: it only raises NotImplementedError. Write what "
+            f"success is in {source_file(experiment).name}; nothing is run before that."
+        )
 
 
 def _check_name(experiment: Experiment) -> None:

@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -76,6 +77,20 @@ def judge_code(judge: Callable[..., Any]) -> dict[str, Any]:
         "files": {os.path.relpath(file, path.parent): statements(file) for file in reached},
         "values": held,
     }
+
+
+def unwritten(function: Callable[..., Any]) -> bool:
+    """Whether a function does nothing but raise `NotImplementedError`."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (TypeError, OSError, SyntaxError):  # an object that is called, or made at a prompt
+        return False
+    first = tree.body[0] if tree.body else None
+    if not isinstance(first, ast.FunctionDef):
+        return False
+    body = [node for node in first.body if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))]
+    raised = body[0].exc if len(body) == 1 and isinstance(body[0], ast.Raise) else None
+    return getattr(getattr(raised, "func", raised), "id", "") == "NotImplementedError"
 
 
 def code_of(source: str, name: str) -> dict[str, str]:

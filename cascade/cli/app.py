@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from cascade.cli.ab import ab
+from cascade.cli.advise import advise
 from cascade.cli.check import check
 from cascade.cli.compare import compare
 from cascade.cli.draw import draw
@@ -24,6 +25,7 @@ from cascade.cli.harvest import harvest
 from cascade.cli.ledger import ledger
 from cascade.cli.listing import list_experiments
 from cascade.cli.models import models
+from cascade.cli.new import new
 from cascade.cli.nightly import nightly
 from cascade.cli.parts import Parts
 from cascade.cli.profile import profile, trace
@@ -40,6 +42,8 @@ DEBUG = "--debug"
 INTERRUPTED = 130
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app.command("advise")(advise)
+app.command("new")(new)
 app.command("list")(list_experiments)
 app.command("check")(check)
 app.command("draw")(draw)

@@ -71,9 +71,14 @@ def factories(experiment: Experiment) -> list[str]:
     return [
         name
         for name, value in vars(module).items()
-        if value is experiment.program
-        or (isinstance(value, type) and issubclass(value, dspy.Module) and value.__module__ == module.__name__)
+        if value is experiment.program or (_makes_program(value) and value.__module__ == module.__name__)
     ]
+
+
+def _makes_program(value: Any) -> bool:
+    """A class of modules, or a function that says it returns one."""
+    made = value if isinstance(value, type) else getattr(value, "__annotations__", {}).get("return")
+    return isinstance(made, type) and issubclass(made, dspy.Module)
 
 
 def _factory(name: str, experiment: Experiment, project: Path) -> Factory | None:
@@ -83,7 +88,8 @@ def _factory(name: str, experiment: Experiment, project: Path) -> Factory | None
     if not place or not attribute.isidentifier():
         return None
     module = _imported(place, project, name)
-    if not callable(found := getattr(module, attribute, None)):
+    found: Factory | None = getattr(module, attribute, None)
+    if not callable(found):
         raise ExperimentError(f"--program {name}: {place} has no factory {attribute!r}. Give a class or a function.")
     return found
 

@@ -6,7 +6,7 @@ other. A look at test is written down before it is taken, and the same programs 
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -81,7 +81,8 @@ def rate(rivals: Sequence[Rival], *, test: bool, progress: Progress, tracker: Tr
     pairs = [sorted(pair) for pair in combinations([run_key(run) for run in runs], 2)]
     home, name, fingerprint = first.settings.home, first.name, first.data.dev.fingerprint
     before = {tuple(pair) for one in notes(home, name) if one["dev"] == fingerprint for pair in one["pairs"]}
-    journals[-1].write(NOTE, {"dev": fingerprint, "pairs": pairs, "labels": [run.id for run in runs]})
+    says = compared.pairs[-1].dev.says
+    journals[-1].write(NOTE, {"dev": fingerprint, "judged_by": judged_by(first.parts), "pairs": pairs, "says": says})
     for journal in journals if tracker else ():
         _publish(tracker, journal, progress)
     spent = sum((one.spent for one in rated), Spent())
@@ -89,14 +90,22 @@ def rate(rivals: Sequence[Rival], *, test: bool, progress: Progress, tracker: Tr
 
 
 def notes(home: Path, experiment: str) -> list[dict[str, Any]]:
-    """What was compared: `dev` (fingerprint), `pairs` of programs and their `labels`; what is damaged is left out."""
+    """What was compared, oldest first: `dev` (fingerprint), `judged_by`, `pairs` of programs, what it `says`.
+
+    What is damaged is left out.
+    """
     found = []
     for path in sorted((home / PLACE / experiment).glob(f"*/{NOTE}")):
         try:
             found.append(dict(json.loads(path.read_text("utf-8"))))
         except (OSError, ValueError, TypeError):
             continue
-    return [note for note in found if note.keys() >= {"dev", "pairs", "labels"}]
+    return [note for note in found if note.keys() >= {"dev", "judged_by", "pairs", "says"}]
+
+
+def judged_by(parts: Mapping[str, str]) -> list[str]:
+    """Hashes of the rows and of the metric."""
+    return [parts.get(part, "") for part in ("data", "metric", "metric_code")]
 
 
 def run_key(run: Run) -> str:

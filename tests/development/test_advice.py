@@ -1,0 +1,58 @@
+"""Which design a task asks for: the table of cases."""
+
+import itertools
+
+import pytest
+
+from cascade.development.advice import QUESTIONS, advise
+from cascade.development.kinds import KINDS
+
+# predictable, latency, private, data, complexity: first, second
+CASES = [
+    ("yes", "normal", "no", "some", "low", "plain", "pipeline"),
+    ("yes", "normal", "no", "some", "medium", "pipeline", "plain"),
+    ("yes", "normal", "no", "many", "medium", "pipeline", "plain"),
+    ("yes", "tight", "no", "some", "medium", "plain", "parallel"),
+    ("yes", "tight", "no", "none", "low", "plain", "pipeline"),
+    ("yes", "loose", "no", "some", "medium", "pipeline", "plain"),
+    ("partly", "normal", "no", "some", "medium", "router", "adaptive"),
+    ("partly", "normal", "no", "many", "high", "router", "adaptive"),
+    ("partly", "normal", "no", "none", "medium", "router", "plain"),
+    ("partly", "tight", "no", "none", "low", "plain", "router"),
+    ("partly", "loose", "no", "some", "medium", "router", "adaptive"),
+    ("no", "normal", "no", "some", "medium", "agent", "loop"),
+    ("no", "loose", "no", "many", "high", "agent", "loop"),
+    ("no", "loose", "no", "none", "high", "agent", "loop"),
+    ("no", "tight", "no", "some", "high", "agent", "plain"),
+    ("no", "tight", "no", "some", "low", "plain", "agent"),
+    ("yes", "normal", "yes", "some", "medium", "privacy", "pipeline"),
+    ("partly", "tight", "yes", "none", "low", "plain", "privacy"),
+    ("no", "normal", "yes", "many", "high", "privacy", "agent"),
+    ("no", "loose", "yes", "some", "low", "privacy", "plain"),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_cases(case):
+    *given, first, second = case
+    ranked = advise(dict(zip(QUESTIONS, given, strict=True)))
+    assert [one.kind for one in ranked[:2]] == [first, second], [(one.kind, one.score) for one in ranked[:4]]
+
+
+def test_every_answer_is_ranked_with_a_reason_for_the_first():
+    for given in itertools.product(*(question.answers for question in QUESTIONS.values())):
+        ranked = advise(dict(zip(QUESTIONS, given, strict=True)))
+        assert {one.kind for one in ranked} == set(KINDS)
+        assert [one.score for one in ranked] == sorted((one.score for one in ranked), reverse=True)
+        assert ranked[0].reasons and ranked[0].score > 0
+
+
+def test_the_command_scaffolds_it():
+    ranked = advise(dict(zip(QUESTIONS, ("no", "normal", "no", "some", "medium"), strict=True)))
+    assert ranked[0].command == "cascade new NAME --kind agent"
+    assert next(one for one in ranked if one.kind == "plain").command == "cascade new NAME"
+
+
+def test_an_answer_that_is_none():
+    with pytest.raises(ValueError, match="latency = 'fast': one of tight, normal, loose"):
+        advise({"predictable": "yes", "latency": "fast"})
