@@ -8,11 +8,11 @@ import time
 import httpx
 import pytest
 from by_hand_versions import Shop, eventually
-from cascade.production.ab.outcomes import Books
 from processes import Process, serving
 
 from cascade.mlflow_store.served import reviewed
 from cascade.mlflow_store.store import connect, reaching
+from cascade.production.ab.outcomes import Books
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 TOKEN = "a-token-0123456789abcdef"
