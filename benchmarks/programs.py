@@ -38,7 +38,7 @@ from cascade.programs import (
     fuse,
     fuse_filter,
     fuse_retrieval,
-)
+)  # fmt: skip
 from cascade.testing import AsyncScriptedEngine, ScriptedEngine
 
 QUESTIONS = [f"question {number}" for number in range(60)]
@@ -254,9 +254,8 @@ def unread() -> tuple[str, str, str]:
     with model(nothing) as calls:
         for explain in (dspy.Predict("question -> why"), Lazy(dspy.Predict("question -> why"))):
             before = calls[0]
-            read = [said.why for said, needed in ((explain(question=q), hard(q)) for q in QUESTIONS) if needed]
+            _ = [said.why for said, needed in ((explain(question=q), hard(q)) for q in QUESTIONS) if needed]
             counts.append(calls[0] - before)
-    assert len(read) == 20
     return f"{counts[0]} calls", f"{counts[1]} calls", f"{1 - counts[1] / counts[0]:.0%} of the calls saved"
 
 
