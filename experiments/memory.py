@@ -1,7 +1,8 @@
 """Can a 135M model decide what to remember of a talk, and answer from what it remembers?
 
 Each row brings a talk of two users with one assistant. The agent keeps what is worth it, for each user apart, finds
-what fits a question, and answers from that; what only the other user said it does not know. `Plain` reads the whole talk.
+what fits a question, and answers from that; what only the other user said it does not know. `Plain` reads the whole
+talk.
 """
 
 import re

@@ -113,7 +113,9 @@ class Memories:
             raise
         except Exception as error:
             kind = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise StepFailed(f"mem0 could not find out what to keep ({kind}). Use remember(…), or another LM.") from None
+            raise StepFailed(
+                f"mem0 could not find out what to keep ({kind}). Use remember(…), or another LM."
+            ) from None
         return tuple(one["memory"] for one in told["results"])
 
 

@@ -49,7 +49,10 @@ def test_every_answer_follows_from_the_constructed_companies() -> None:
 def test_every_labelled_turn_is_one_that_the_tools_would_answer_so() -> None:
     for row in ROWS:
         lines = row["findings"].splitlines()
-        assert row["trajectory"] == "nothing yet" or lines[: row["trajectory"].count("\n") + 1] == row["trajectory"].splitlines()
+        assert (
+            row["trajectory"] == "nothing yet"
+            or lines[: row["trajectory"].count("\n") + 1] == row["trajectory"].splitlines()
+        )
         for line in lines:
             tool, _, rest = line.partition("(")
             given, _, said = rest.rpartition("): ")

@@ -56,7 +56,7 @@ def test_a_text_is_kept_once_and_has_one_id() -> None:
 
 @pytest.mark.parametrize("text", ["", "  \n", "x" * (LONGEST + 1)])
 def test_what_cannot_be_kept_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(StepFailed, match="cannot be kept. Give 1 to 1,000."):
+    with pytest.raises(StepFailed, match=r"cannot be kept\. Give 1 to 1,000\."):
         memories().remember("ana", text)
 
 
@@ -71,7 +71,9 @@ def test_users_forget_their_own_memories_only() -> None:
     assert (known.forget_all("ana"), known.forget_all("ana"), texts(known.all("ben"))) == (1, 0, ["first"])
 
 
-NAMES = st.one_of(st.text(max_size=5), st.sampled_from(["*", " ana", "ana", "ana ", "ANA", "%", "' or 1=1 --", "\udc80"]))
+NAMES = st.one_of(
+    st.text(max_size=5), st.sampled_from(["*", " ana", "ana", "ana ", "ANA", "%", "' or 1=1 --", "\udc80"])
+)
 
 
 @settings(max_examples=25, deadline=None)
@@ -192,7 +194,7 @@ def test_mem0_asks_dspys_lm_what_to_keep() -> None:
     with dspy.context(lm=lm):
         assert known.extract("ana", "Hi! I live in Lisbon, you know.") == ("Lives in Lisbon",)
     assert texts(known.all("ana")) == ["Lives in Lisbon"]
-    with pytest.raises(StepFailed, match="mem0 could not find out what to keep .*none is set"), dspy.context(lm=None):
+    with pytest.raises(StepFailed, match=r"mem0 could not find out what to keep .*none is set"), dspy.context(lm=None):
         known.extract("ana", "Hi!")
 
 
@@ -219,5 +221,7 @@ print(seen, telemetry.MEM0_TELEMETRY, os.path.exists(os.path.expanduser("~/.mem0
 """
     environ = {**os.environ, "HOME": str(tmp_path)}
     environ.pop("MEM0_DIR", None)
-    ran = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env=environ, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env=environ, check=False
+    )
     assert ran.stdout == "[] False False\n", ran.stderr
