@@ -17,6 +17,7 @@ from cascade.programs.step import Step, as_step
 
 __all__ = [
     "Adaptive", "AskUntilAgreed", "Call", "Consensus", "Discard", "Each", "Failed", "Flow", "Loop", "Merge",
-    "MostConfident", "Parallel", "Pipeline", "Port", "Ports", "Renamed", "Router", "Rule", "Step", "Steps", "Together", "Visit",
-    "Vote", "Watcher", "When", "as_step", "build", "concatenate", "gives_of", "step_of", "takes_of", "watching",
+    "MostConfident", "Parallel", "Pipeline", "Port", "Ports", "Renamed", "Router", "Rule", "Step", "Steps", "Together",
+    "Visit", "Vote", "Watcher", "When", "as_step", "build", "concatenate", "gives_of", "step_of", "takes_of",
+    "watching",
 ]  # fmt: skip
