@@ -105,14 +105,16 @@ class Judge:
 
     def _held(self, settings: Settings, lm: Any) -> Agreement:
         """From the record, or by asking it about all labelled answers; whoever comes meanwhile waits."""
+        here = (settings.home, self.name, self.labelled.name, lm.model)
         with _holding:
-            split = load(self.labelled, settings.project).test
-            key = self._key(split, lm.model)
-            if (known := _known.get(key) or self._recorded(settings.home, key)) is None:
-                known = self._compare(split, lm)
-                self._record(settings.home, key, known)
-            _known[key] = known
-            return known
+            if here not in _known:
+                split = load(self.labelled, settings.project).test
+                key = self._key(split, lm.model)
+                if (known := self._recorded(settings.home, key)) is None:
+                    known = self._compare(split, lm)
+                    self._record(settings.home, key, known)
+                _known[here] = known
+            return _known[here]
 
     def _compare(self, split: Split, lm: Any) -> Agreement:
         def verdict(row: Mapping[str, Any]) -> Any:
@@ -147,7 +149,8 @@ class Judge:
 
 
 _holding = threading.Lock()
-_known: dict[str, Agreement] = {}
+_known: dict[tuple[Path, str, str, str], Agreement] = {}
+"""Of this process, which asks for every verdict."""
 
 
 def judges_of(metric: Callable[..., Any]) -> Iterator[Judge]:
