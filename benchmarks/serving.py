@@ -74,7 +74,7 @@ def promoted(folder: Path) -> None:
     """A project whose experiment has a champion, and a challenger beside it."""
     from cascade.check import prepare
     from cascade.mlflow_store import MlflowTracker
-    from cascade.production.promotion import promote
+    from cascade.production.promoting import promote
     from cascade.runner import execute
 
     (folder / "experiments").mkdir()

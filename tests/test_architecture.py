@@ -19,6 +19,8 @@ LAYERS: list[tuple[str, set[str]]] = [
     ("edge", {"cluster", "cli", "__main__"}),
 ]  # fmt: skip
 """From the bottom; a module imports its own layer and those before it."""
+PRODUCTION = ["lines", "promoting", "incoming", "night", "schedule", "live", "champion", "ab", "serving"]
+"""The rooms of `production/`: each imports itself and those before it."""
 RANK = {room: rank for rank, (_, rooms) in enumerate(LAYERS) for room in rooms}
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
@@ -72,6 +74,30 @@ def test_no_two_modules_import_each_other() -> None:
         for near in reach.values():
             near |= {far for name in set(near) for far in reach.get(name, set())}
     assert sorted(name for name in reach if name in reach[name]) == []
+
+
+def test_rooms_of_production_import_one_way() -> None:
+    home = PACKAGE / "production"
+    wrong, seen = [], set[str]()
+    for path in FILES:
+        if not path.is_relative_to(home) or path == home / "__init__.py":
+            continue
+        mine = path.relative_to(home).parts[0].removesuffix(".py")
+        seen.add(mine)
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cascade.production"):
+                others = node.module.split(".")[2:3] or [alias.name for alias in node.names]  # type: ignore[union-attr]
+                late = [one for one in others if PRODUCTION.index(one) > PRODUCTION.index(mine)]
+                wrong += [f"{path.relative_to(home)}, line {node.lineno}: {one}" for one in late]
+    assert (wrong, sorted(seen)) == ([], sorted(PRODUCTION))
+
+
+def test_a_room_that_names_its_modules_names_all() -> None:
+    for name in ("promoting", "incoming", "night", "ab"):
+        told = ast.get_docstring(ast.parse((PACKAGE / "production" / name / "__init__.py").read_text("utf-8"))) or ""
+        words = set(told.replace(",", " ").split())
+        modules = {path.stem for path in (PACKAGE / "production" / name).glob("*.py")} - {"__init__"}
+        assert modules - words == set(), name
 
 
 def test_programs_import_only_dspy_and_errors() -> None:

@@ -13,7 +13,7 @@ from scripted import split
 
 from cascade.comparison import score_interval
 from cascade.evaluation import Evaluation, Outcome
-from cascade.production.gate import gate, spent
+from cascade.production.promoting.gate import gate, spent
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = json.loads((ROOT / FIGURES).read_text("utf-8"))

@@ -4,7 +4,8 @@ Each night several candidates are found and the best of them on dev is taken; wh
 challenger, and spends no look. The challenger goes to the gate as its next look at this test. A history ends with its
 first promotion.
 
-What rules is what `cascade.production.gate` rules by: `cascade.intervals.tail` against what the look may spend.
+What rules is what `cascade.production.promoting.gate` rules by: `cascade.intervals.tail` against what the look may
+spend.
 """
 
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 
 from _nights.worlds import Array, World
 from cascade.intervals import signed_root
-from cascade.production.gate import Rules, spent
-from cascade.production.log import Entry, look
+from cascade.production.promoting.gate import Rules, spent
+from cascade.production.promoting.log import Entry, look
 
 RULES = Rules()
 NIGHTS = 30

@@ -1,6 +1,6 @@
 """`cascade ab`: what an A/B test has shown so far.
 
-Invariant: figures and sentences are those of `cascade.production.account`; nothing is decided here.
+Invariant: figures and sentences are those of `cascade.production.ab.account`; nothing is decided here.
 """
 
 import time
@@ -12,7 +12,7 @@ import typer
 from cascade.cli.parts import Json, print_json
 
 if TYPE_CHECKING:
-    from cascade.production.account import Account
+    from cascade.production.ab.account import Account
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="An experiment that is served with a challenger.")]
 Number = Annotated[str, typer.Option("--version", metavar="N", help="The challenger; default: that of the last test.")]
@@ -24,8 +24,8 @@ def ab(name: Name, version: Number = "", html: Html = None, as_json: Json = Fals
 
     Example: cascade ab qa --html ab.html
     """
-    from cascade.production.account import account
-    from cascade.production.outcomes import Books
+    from cascade.production.ab.account import account
+    from cascade.production.ab.outcomes import Books
     from cascade.settings import load_settings
 
     found = account(Books(load_settings().home, name), version)

@@ -51,8 +51,7 @@ def gate(  # noqa: PLR0913, PLR0917 - one an option
     Example: cascade gate qa --min-gain -0.02 --junit gate.xml
     """
     from cascade.check import prepare
-    from cascade.production import checks
-    from cascade.production.promotion import judged
+    from cascade.production.promoting import checks, judged
     from cascade.settings import load_settings
 
     check_forms(as_json, markdown)

@@ -1,6 +1,6 @@
 """`cascade harvest`: new rows out of what was served and what people said of it.
 
-Invariant: nothing is written into a split; figures and reasons come from `cascade.production.harvest`.
+Invariant: nothing is written into a split; figures and reasons come from `cascade.production.incoming.harvest`.
 """
 
 import time
@@ -38,7 +38,7 @@ def harvest(  # noqa: PLR0913, PLR0917 - one an option
     from cascade.mlflow_store.names import Names
     from cascade.mlflow_store.served import reviewed
     from cascade.mlflow_store.store import connect, reaching
-    from cascade.production.harvest import gather, store, waiting_rows
+    from cascade.production.incoming.harvest import gather, store, waiting_rows
     from cascade.settings import load_settings
 
     with stdout_kept():

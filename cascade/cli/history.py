@@ -11,7 +11,7 @@ from cascade.cli.promote import shown
 from cascade.cli.tables import print_aligned, print_table
 
 if TYPE_CHECKING:
-    from cascade.production.log import Entry
+    from cascade.production.promoting import Entry
 
 _SERVED = ("version", "from", "until", "by", "how")
 
@@ -22,7 +22,7 @@ def show_history(name: str, *, as_json: bool) -> None:
     Raises:
         CascadeError: the log is damaged.
     """
-    from cascade.production.log import PromotionLog, standing
+    from cascade.production.promoting import PromotionLog, standing
     from cascade.settings import load_settings
 
     entries = PromotionLog.of(load_settings().home, name).entries()

@@ -74,7 +74,7 @@ def _last_run(home: Path, name: str) -> dict[str, Any] | None:
 
 
 def _champion(home: Path, name: str) -> str:
-    from cascade.production.log import PromotionLog, standing
+    from cascade.production.promoting import PromotionLog, standing
 
     try:
         return standing(PromotionLog.of(home, name).entries()).champion

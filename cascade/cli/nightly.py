@@ -15,7 +15,7 @@ from cascade.cli.tables import Html, print_table, write_page
 from cascade.errors import CascadeError, DefinitionError
 
 if TYPE_CHECKING:
-    from cascade.production.watch import Asked
+    from cascade.production.night import Asked
     from cascade.settings import Settings
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="NAMES", help="Experiments; default: all.")]
@@ -46,7 +46,7 @@ def nightly(  # noqa: PLR0913, PLR0917 - one an option
     Example: cascade nightly qa --promote --budget lm_calls=2000
     """
     from cascade.discover import names as known
-    from cascade.production.watch import Asked
+    from cascade.production.night import Asked
     from cascade.settings import load_settings
 
     asked, failures = Asked(promote, anyway, accept_data, _caps(budget or [])), dict[str, Exception]()
@@ -74,9 +74,7 @@ def _hold(
 ) -> dict[str, Any]:
     """One night as a document; what it failed by goes into `failures`."""
     from cascade.cli.watching import Lines
-    from cascade.production.nightly import hold_night
-    from cascade.production.nights import Night, Nights
-    from cascade.production.telling import document
+    from cascade.production.night import Night, Nights, document, hold_night
     from cascade.redaction import told
 
     again = False
@@ -97,7 +95,7 @@ def _hold(
 
 
 def _print(held: list[dict[str, Any]], settings: "Settings") -> None:
-    from cascade.production.nights import PAGE
+    from cascade.production.night import PAGE
     from cascade.report.figures import clock, dollars
 
     if len(held) > 1:

@@ -12,7 +12,7 @@ from cascade.cli.counting import counting
 from cascade.cli.parts import Json, experiment_named, parts_of, print_json, stdout_kept
 
 if TYPE_CHECKING:
-    from cascade.production.log import Entry
+    from cascade.production.promoting import Entry
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="An experiment that has a version in MLflow.")]
 RunId = Annotated[
@@ -38,7 +38,7 @@ def promote(  # noqa: PLR0913, PLR0917 - one an option
     Example: cascade promote qa --run 20261127-070950-3796
     """
     from cascade.check import prepare
-    from cascade.production.promotion import promote as promoted
+    from cascade.production.promoting import promote as promoted
     from cascade.settings import load_settings
 
     with stdout_kept(), counting() as progress:
@@ -54,7 +54,7 @@ def rollback(name: Name, to: To = "", note: Note = "", as_json: Json = False) ->
 
     Example: cascade rollback qa --note "wrong about printers"
     """
-    from cascade.production.promotion import roll_back
+    from cascade.production.promoting import roll_back
     from cascade.settings import load_settings
 
     with stdout_kept(), counting() as progress:

@@ -52,7 +52,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Assessed:
-    """What a person said of one; see `cascade.production.outcomes.Said`."""
+    """What a person said of one; see `cascade.production.ab.outcomes.Said`."""
 
     id: str
     at: float

@@ -43,7 +43,7 @@ def nights_page(nights: Sequence[Mapping[str, Any]]) -> str:
     """What came of nights, one an experiment.
 
     Args:
-        nights: documents as `cascade.production.telling` makes them.
+        nights: documents as `cascade.production.night.telling` makes them.
     """
     return _environment().get_template("nights.html").render(nights=nights, most=MOST)
 

@@ -4,7 +4,7 @@ import json
 
 from conftest import Project
 
-from cascade.production.outcomes import Books, Said
+from cascade.production.ab.outcomes import Books, Said
 
 
 def test_no_test_is_known(project: Project) -> None:

@@ -12,8 +12,8 @@ from conftest import EXPERIMENT, Done, Project
 from cascade.journal import journals
 from cascade.mlflow_store.store import connect
 from cascade.mlflow_store.versions import Versions
-from cascade.production.log import PromotionLog
-from cascade.production.nights import Night, Nights
+from cascade.production.night import Night, Nights
+from cascade.production.promoting import PromotionLog
 from cascade.session import alone
 from cascade.testing import ScriptedEngine
 

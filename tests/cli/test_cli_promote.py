@@ -14,7 +14,7 @@ from promoting_child import learns
 import cascade
 from cascade.mlflow_store.store import connect
 from cascade.mlflow_store.versions import Versions
-from cascade.production.log import PromotionLog, standing
+from cascade.production.promoting import PromotionLog, standing
 from cascade.testing import ScriptedEngine
 
 pytestmark = pytest.mark.usefixtures("store")

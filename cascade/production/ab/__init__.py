@@ -1,6 +1,10 @@
 """Champion and challenger side by side: who is answered by which, and what their outcomes say.
 
-Invariant: everything here is a pure function; who serves, asks for feedback and keeps it stands elsewhere.
+    assignment, evidence, advice    who is answered by which; what outcomes say; what follows: pure functions
+    outcomes                        what people said and which tests there were, on the disk
+    account                         what a test has shown so far
+
+Invariant: whoever judges a test, judges it by the same functions; who serves and asks for feedback stands elsewhere.
 """
 
 from cascade.production.ab.advice import Action, Advice, Rules, Verdict, advise

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from cascade.errors import JournalError
 from cascade.mlflow_store.registry import CHALLENGER, CHAMPION
 from cascade.production.ab import Action, Evidence, advise, assign, first_of_each_key
+from cascade.production.ab.outcomes import Books, Said, Test, of_test
 from cascade.production.live import Served
-from cascade.production.outcomes import Books, Said, Test, of_test
 from cascade.production.serving.forms import form_of
 
 Tell = Callable[[str], None]

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from cascade.mlflow_store.registry import CHALLENGER, CHAMPION
+from cascade.production.ab.outcomes import Books
 from cascade.production.live import REFRESH, Live, Target
-from cascade.production.outcomes import Books
 from cascade.production.serving.arms import Arms
 from cascade.production.serving.edge import Log
 from cascade.production.serving.feedback import Desk

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
-from cascade.production.outcomes import Books, Said
+from cascade.production.ab.outcomes import Books, Said
 from cascade.production.serving.forms import Form, WrongRequest, details_of, without_default
 from cascade.production.serving.problems import Problem
 from cascade.production.serving.queues import Drain

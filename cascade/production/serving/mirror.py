@@ -17,7 +17,7 @@ from cascade.lm.embedded.models import write_json
 from cascade.mlflow_store.names import Names
 from cascade.mlflow_store.served_traces import Answered, Assessed, assess, send
 from cascade.mlflow_store.store import connect, experiment_id, reaching
-from cascade.production.outcomes import Books, Said
+from cascade.production.ab.outcomes import Books, Said
 from cascade.production.serving.queues import Drain
 from cascade.production.serving.recent import ROOM, text_of
 from cascade.redaction import redacted

@@ -36,7 +36,7 @@ class Kept:
 
     Args:
         answered: the request.
-        test, key, share: of the A/B test that it belongs to; see `cascade.production.outcomes.Said`.
+        test, key, share: of the A/B test that it belongs to; see `cascade.production.ab.outcomes.Said`.
     """
 
     answered: Answered
