@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.embedded, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[1]
 DEMOS = 'Stage("demos", dspy.LabeledFewShot, k=2)'
-WEIGHTS = 'Stage("weights", BootstrapFinetune, max_labeled_rows=120, exclude_demos=True, train_kwargs={"epochs": 2})'
+WEIGHTS = 'Stage("weights", BootstrapFinetune, max_labeled_rows=120, exclude_demos=True, train_kwargs={"epochs": 4})'
 USERS = 500
 SATISFIED = {"champion": 0.45, "challenger": 0.85}
 """How likely an answer of either arm pleases a simulated user."""

@@ -207,11 +207,17 @@ def fold(entries: Iterable[Any]) -> list[Test]:
 
 
 def of_test(said: Iterable[Said], test: Test) -> list[Outcome]:
-    """The outcomes that belong to a test, in the order in which they were said."""
+    """The outcomes that belong to a test, in the order in which they were said.
+
+    What no server writes, a value above 1 or a share below that with which the test began, is left out: one line that
+    somebody changed must not keep all others from being counted.
+    """
+    least = test.least * (1 - 1e-9)
     return [
         Outcome(one.key, Arm(one.arm), one.value, one.share)
         for one in said
-        if one.test == test.id and one.value is not None and one.key and 0 < one.share < 1
+        if one.test == test.id and one.value is not None and one.key
+        if 0 <= one.value <= 1 and least <= one.share <= 1 - least
     ]
 
 

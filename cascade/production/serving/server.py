@@ -82,6 +82,7 @@ async def _serve(plan: Plan, service: Service, listener: socket.socket, announce
     config = uvicorn.Config(
         app,
         interface="asgi3",
+        http="h11",  # also where httptools is installed, which reads headers without end
         log_config=None,
         access_log=False,
         lifespan="off",

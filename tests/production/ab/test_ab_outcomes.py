@@ -154,6 +154,9 @@ def test_outcomes_of_a_test_are_those_with_a_value_and_a_key() -> None:
         said(3, test="other"),
         said(4, key=""),
         said(5, share=0.0),
+        said(7, share=0.4),
+        said(8, value=1.5),
+        said(9, value=float("nan")),
         said(6, "challenger"),
     ]
     found = of_test(told, fold([{"event": "begun", "test": "t", "at": 1, "champion": "1", "challenger": "2", "share": 0.5, "least": 0.5, "salt": "s"}])[0])  # fmt: skip

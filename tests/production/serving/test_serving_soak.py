@@ -67,7 +67,8 @@ def test_memory_is_flat(shop: Shop, request: pytest.FixtureRequest) -> None:
             one.join()
         early = max(size for at, size in sizes if at < seconds / 3)
         late = max(size for at, size in sizes if at > seconds * 2 / 3)
-        print(f"{sum(answered)} requests in {seconds:g} s; {early / 1e6:.0f} MB, then {late / 1e6:.0f} MB")
+        course = ", ".join(f"{size / 1e6:.0f}" for _, size in sizes[:: max(1, len(sizes) // 20)])
+        print(f"{sum(answered)} requests in {seconds:g} s; {early / 1e6:.0f} MB, then {late / 1e6:.0f} MB ({course})")
         assert failures == []
         assert sum(answered) > 100
         assert late - early < FLAT
