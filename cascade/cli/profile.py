@@ -14,7 +14,7 @@ from cascade.cli.parts import Json, Parts, experiment_named, parts_of, print_jso
 from cascade.cli.tables import Html, print_table, print_warning, write_page
 
 if TYPE_CHECKING:
-    from cascade.production.observing import Observed
+    from cascade.development.observing import Observed
 
 Examples = Annotated[int, typer.Option("--examples", min=1, metavar="N", help="Run so many rows of dev.")]
 Row = Annotated[str, typer.Option("--row", metavar="ID", help="A row of dev; default: the first.")]
@@ -86,7 +86,7 @@ def trace(  # noqa: PLR0913, PLR0917 - one an option
 
 
 def _observed(name: str, parts: Parts, start: str | None, fresh: bool, most: int, row: str = "") -> "Observed":
-    from cascade.production.observing import observe
+    from cascade.development.observing import observe
     from cascade.running import ready
     from cascade.settings import load_settings
 
