@@ -16,7 +16,7 @@ import dspy
 from cascade.comparison import MIN_UNITS
 from cascade.dataset import Data, Split, declared, load
 from cascade.discover import signature, signature_parts, source_file
-from cascade.errors import DatasetError, ExperimentError
+from cascade.errors import DatasetError, ExperimentError, ProgramError
 from cascade.experiment import Experiment
 from cascade.fields import types_of
 from cascade.lm.lms import LMs
@@ -135,6 +135,8 @@ def build_program(experiment: Experiment) -> Any:
     name = getattr(experiment.program, "__name__", repr(experiment.program))
     try:
         program = experiment.program()
+    except ProgramError as error:
+        raise ExperimentError(f"program = {name}: {error}") from error
     except Exception as error:
         raise ExperimentError(f"program = {name} cannot be built without arguments: {told(error)}.") from error
     if not isinstance(program, dspy.Module) or not program.predictors():

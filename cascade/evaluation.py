@@ -15,10 +15,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cascade.dataset import Split
-from cascade.errors import CascadeError, EvaluationFailed, MetricError
+from cascade.errors import CascadeError, EvaluationFailed, MetricError, StepFailed
 from cascade.fields import plain, shortened
 from cascade.metrics import Metric
 from cascade.outcome import Outcome, averaged, known_mean
+from cascade.programs.calling import step_of
 from cascade.redaction import told
 from cascade.spending import ROLLOUT, USAGE, Spent, Usage, mean
 
@@ -189,10 +190,10 @@ def _one(program: Callable[..., Any], example: Any, id_: str, metric: Metric, ro
         )
     except MetricError as error:
         raise MetricError(f"Example {id_!r}: {error}") from None
-    except CascadeError:
-        raise
     except Exception as error:
-        found = dict(error=told(error), unparseable=isinstance(error, AdapterParseError))
+        if isinstance(error, CascadeError) and not isinstance(error, StepFailed):
+            raise
+        found = dict(error=_told(error), unparseable=isinstance(error, AdapterParseError))
     ended = time.perf_counter()
     served = usage.spent((answered if answered > started else ended) - started)
     return Outcome(
@@ -216,6 +217,12 @@ def _refuse_if_hopeless(outcomes: Sequence[Outcome], allowed: int, split: Split)
             f"{len(broken)} of {len(outcomes)} examples of {split.name!r} failed, more than the {allowed} allowed. "
             f"The first, {broken[0].id!r}: {broken[0].error}"
         )
+
+
+def _told(error: Exception) -> str:
+    """With the step in which it was raised, where the program has steps."""
+    step = step_of(error)
+    return f"{told(error)} (in step {step})" if step else told(error)
 
 
 def _fields(prediction: Any) -> dict[str, Any]:

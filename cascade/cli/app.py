@@ -17,6 +17,7 @@ import typer
 from cascade.cli.ab import ab
 from cascade.cli.check import check
 from cascade.cli.compare import compare
+from cascade.cli.draw import draw
 from cascade.cli.export import export
 from cascade.cli.gate import gate
 from cascade.cli.harvest import harvest
@@ -40,6 +41,7 @@ INTERRUPTED = 130
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command("list")(list_experiments)
 app.command("check")(check)
+app.command("draw")(draw)
 app.command("run")(run)
 app.command("show")(show)
 app.command("compare")(compare)

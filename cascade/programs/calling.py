@@ -127,10 +127,16 @@ async def acall_all(calls: Sequence[Call]) -> list[Visit]:
     """The same, awaited."""
     if len(calls) == 1 and calls[0].timeout is None:
         return [await _aattempt(calls[0])]
-    tasks = [asyncio.ensure_future(_awithin(call)) for call in calls]
+    given_up = threading.Event()
+    tasks = [asyncio.ensure_future(_awithin(call, given_up)) for call in calls]
     try:
-        return await asyncio.gather(*tasks)
+        _, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        if others:
+            given_up.set()
+            await asyncio.wait(others)
+        return [task.result() for task in tasks]
     finally:
+        given_up.set()
         for task in tasks:
             task.cancel()
 
@@ -174,9 +180,9 @@ def _visiting(call: Call) -> Generator[Visit, None, None]:
 
 
 @contextmanager
-def _may_be_given_up(event: threading.Event) -> Generator[None, None, None]:
+def _may_be_given_up(*events: threading.Event) -> Generator[None, None, None]:
     place = dspy.settings.get(PLACE, Place())
-    with dspy.context(**{PLACE: Place(place.path, (*place.given_up, event))}):
+    with dspy.context(**{PLACE: Place(place.path, (*place.given_up, *events))}):
         yield
 
 
@@ -203,12 +209,17 @@ class _Branch:
 
 
 def _collected(branches: Sequence[_Branch]) -> list[Visit]:
-    """Each branch's visit, or its time-out; the first order to stop is raised as soon as it is seen."""
+    """Each branch's visit, or its time-out; an order to stop is raised when what is in flight has ended."""
     visits: dict[Future[Visit], Visit] = {}
     waiting = {branch.future: branch for branch in branches}
     while waiting:
         rest = min(branch.ends for branch in waiting.values()) - time.monotonic()
-        done, _ = wait(waiting, None if rest == float("inf") else max(0.0, rest), FIRST_EXCEPTION)
+        most = None if rest == float("inf") else max(0.0, rest)
+        done, _ = wait(waiting, most, FIRST_EXCEPTION)
+        if any(future.exception() for future in done):
+            for branch in branches:
+                branch.given_up.set()
+            wait(waiting, most)
         for future in done:
             visits[future] = future.result()
             del waiting[future]
@@ -220,15 +231,15 @@ def _collected(branches: Sequence[_Branch]) -> list[Visit]:
     return [visits[branch.future] for branch in branches]
 
 
-async def _awithin(call: Call) -> Visit:
-    given_up = threading.Event()
+async def _awithin(call: Call, all_given_up: threading.Event) -> Visit:
+    late = threading.Event()
     try:
-        with _may_be_given_up(given_up):
+        with _may_be_given_up(all_given_up, late):
             return await asyncio.wait_for(_aattempt(call), call.timeout)
     except TimeoutError:  # not the step's own: that is an outcome
         return _late(call)
     finally:
-        given_up.set()
+        late.set()
 
 
 def _late(call: Call) -> Visit:

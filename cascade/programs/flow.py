@@ -40,7 +40,7 @@ WRITTEN = frozenset({
     "candidate_programs", "mb_candidate_programs", "results_best", "results_latest", "simba_idx",
     "flag_compilation_error_occurred",
 })  # fmt: skip
-"""Attributes that DSPy and its optimizers put into programs; a step in one of them would be gone after a compilation."""
+"""Attributes that DSPy and its optimizers put into programs; a step in one of them would be gone afterwards."""
 
 
 class Flow(dspy.Module):  # type: ignore[misc]

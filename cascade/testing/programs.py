@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
@@ -189,27 +189,26 @@ def dspy_runs_it_in_threads(case: ProgramCase) -> None:
 
 
 def optimizers_give_demos_to_each_predictor(case: ProgramCase) -> None:
-    """`BootstrapFewShot`, `LabeledFewShot` and `MIPROv2`, on a teacher's own answers."""
+    """`BootstrapFewShot` and `LabeledFewShot`, on a teacher's own answers."""
     rows = case.examples(8)
-    quiet = {"num_trials": 2, "minibatch": False}
+    for optimizer in (dspy.BootstrapFewShot(metric=_true, max_bootstrapped_demos=4), dspy.LabeledFewShot(k=2)):
+        with case.lm(), redirect_stdout(StringIO()):
+            made = optimizer.compile(case.make(), trainset=rows)
+        bare = [name for name, one in made.named_predictors() if not one.demos and name not in case.silent]
+        _same(bare, [], f"predictors without a demo after {type(optimizer).__name__}")
+
+
+def a_search_keeps_it_whole(case: ProgramCase) -> None:
+    """`MIPROv2`, which writes instructions and demos, and attributes of its own, into the program."""
+    rows = case.examples(8)
     few = {"num_candidates": 2, "max_bootstrapped_demos": 1, "max_labeled_demos": 1, "num_threads": 1}
-    ways: dict[str, Callable[[], Any]] = {
-        "BootstrapFewShot": lambda: dspy.BootstrapFewShot(metric=_true, max_bootstrapped_demos=4).compile(
-            case.make(), trainset=rows
-        ),
-        "LabeledFewShot": lambda: dspy.LabeledFewShot(k=2).compile(case.make(), trainset=rows),
-        "MIPROv2": lambda: dspy.MIPROv2(metric=_true, auto=None, **few).compile(
-            case.make(), trainset=rows[:4], valset=rows[4:], **quiet
-        ),
-    }
-    for name, compile_ in ways.items():
-        with case.lm(), redirect_stdout(StringIO()), suppress(EOFError):
-            made = compile_()
-        learned = {place: bool(one.demos) for place, one in made.named_predictors() if place not in case.silent}
-        if name == "MIPROv2":
-            _same(len(made.predictors()), len(case.make().predictors()), "the number of predictors after MIPROv2")
-        else:
-            _same([place for place, has in learned.items() if not has], [], f"predictors without a demo after {name}")
+    with case.lm(), redirect_stdout(StringIO()):
+        search = dspy.MIPROv2(metric=_true, auto=None, **few)
+        made = search.compile(case.make(), trainset=rows[:4], valset=rows[4:], num_trials=2, minibatch=False)
+    names = [name for name, _ in case.make().named_predictors()]
+    _same([name for name, _ in made.named_predictors()], names, "names after MIPROv2")
+    with case.lm():
+        _same(list(made(**case.asked(0)).keys()), list(rows[0].labels().keys()), "fields after MIPROv2")
 
 
 PROGRAM_CONTRACT: tuple[Callable[[ProgramCase], None], ...] = (
@@ -221,6 +220,7 @@ PROGRAM_CONTRACT: tuple[Callable[[ProgramCase], None], ...] = (
     threads_do_not_disturb_each_other,
     dspy_runs_it_in_threads,
     optimizers_give_demos_to_each_predictor,
+    a_search_keeps_it_whole,
 )
 """All properties: `pytest.mark.parametrize("kept", PROGRAM_CONTRACT)`, then `kept(case)`."""
 
