@@ -1,9 +1,8 @@
 """Does a 135M model answer from three sources, and name the passage that holds its answer?
 
-The city of Oarholm is made up, so nothing about it can be known: what is right stands in its handbook, in the minutes of
-its council or in its register. All three are searched at once; a step quotes from what was found, the next answers from
-the quotation, and no citation is shown that was not checked. The plain program answers from the same passages in one
-step.
+The city of Oarholm is made up, so nothing about it can be known: what is right stands in its handbook, in the minutes
+of its council or in its register. All three are searched at once; a step quotes from what was found, the next answers
+from the quotation, and no citation is shown that was not checked. The plain program answers in one step.
 """
 
 import re

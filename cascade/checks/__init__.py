@@ -9,6 +9,7 @@ from cascade.check import Prepared
 from cascade.checks import answers, rows
 from cascade.checks.cheaper import cheaper
 from cascade.checks.finding import SEVERITIES, Finding
+from cascade.checks.judges import judges
 from cascade.checks.judging import judging
 from cascade.checks.programs import program, project_files, returned
 from cascade.checks.stages import stages
@@ -41,6 +42,7 @@ def _examined(prepared: Prepared) -> list[Finding]:
         *answers.impossible(data, wanted),
         *answers.balance(data, wanted),
         *judging(prepared.experiment.metric, data, wanted, prepared.lms["task"], returned=returned(prepared)),
+        *judges(prepared),
         *program(prepared),
         *project_files(prepared),
         *stages(prepared),

@@ -31,7 +31,7 @@ def embed(texts: Sequence[str]) -> Array:
     from threadpoolctl import threadpool_limits
 
     tokenizer, weights = _loaded()
-    # The matrices are small: threads of BLAS that wait for one another cost four times what they save on a busy machine.
+    # The matrices are small: on a busy machine, threads of BLAS that wait for one another take four times as long.
     with _one_at_a_time, threadpool_limits(1, user_api="blas"):
         return np.stack([_vector(tokenizer.encode(text).ids, weights) for text in texts])
 

@@ -28,8 +28,8 @@ Passage = Mapping[str, Any]
 _FUSION = 60
 """Of reciprocal rank fusion: how little the first ranks count more than the next."""
 _STOP = frozenset(
-    "a an and are as at be by do does for from has have how i in is it its many much must of on or than that the their "
-    "to was were what when where which who whom why will with".split()
+    """a an and are as at be by do does for from has have how i in is it its many much must of on or than that the their
+    to was were what when where which who whom why will with""".split()  # noqa: SIM905
 )
 
 
@@ -42,11 +42,11 @@ class Search(dspy.Module):  # type: ignore[misc]
     Args:
         corpus: name of the dataset beside which the corpus lies.
         k: passages returned; fewer where there are not as many.
-        by: `words` is BM25 (Robertson and Zaragoza, 2009), `meaning` the cosine of embeddings (all-MiniLM-L6-v2), `both`
-            their reciprocal rank fusion (Cormack, Clarke and Büttcher, 2009).
+        by: `words` is BM25 (Robertson and Zaragoza, 2009), `meaning` the cosine of embeddings (all-MiniLM-L6-v2),
+            `both` their reciprocal rank fusion (Cormack, Clarke and Büttcher, 2009).
         source: only passages of this source.
-        fingerprint: of the corpus that is meant; another is refused. In an experiment's file it makes the corpus part of
-            what defines a run.
+        fingerprint: of the corpus that is meant; another is refused. In an experiment's file it makes the corpus part
+            of what defines a run.
 
     Raises:
         DatasetError: there is no such corpus, it is malformed, or another than is meant.
@@ -66,8 +66,8 @@ class Search(dspy.Module):  # type: ignore[misc]
         index = index_of(corpus)
         if fingerprint and index.fingerprint != fingerprint:
             raise DatasetError(
-                f"The corpus of dataset {corpus!r} has fingerprint {index.fingerprint!r}, and {fingerprint!r} is meant. "
-                "If you meant to change it, write the new one where the program is defined."
+                f"Corpus of dataset {corpus!r} has fingerprint {index.fingerprint!r}, but {fingerprint!r} is meant. "
+                "If you changed it on purpose, write the new one where the program is defined."
             )
         sources = sorted({str(one.get("source")) for one in index.passages})
         if source and source not in sources:
@@ -163,18 +163,22 @@ def _read(path: Path, _changed: int, _size: int) -> Index:
     content = path.read_bytes()
     passages: list[Passage] = []
     for number, line in enumerate(content.decode("utf-8").splitlines(), 1):
-        try:
-            passage = json.loads(line)
-            if not all(isinstance(passage[name], str) for name in ("id", "text")):
-                raise TypeError
-        except (ValueError, TypeError, KeyError):
-            raise DatasetError(f'{path}, line {number} is no passage. Write {{"id": "a-1", "text": "…"}}.') from None
+        passage = _json(line)
+        if not isinstance(passage, dict) or not all(isinstance(passage.get(name), str) for name in ("id", "text")):
+            raise DatasetError(f'{path}, line {number} is no passage. Write {{"id": "a-1", "text": "…"}}.')
         passages.append(passage)
     ids = [one["id"] for one in passages]
     if not passages or len(set(ids)) < len(ids):
         said = next((f"uses the id {id_!r} twice" for id_ in ids if ids.count(id_) > 1), "holds no passage")
         raise DatasetError(f"{path} {said}. Give each passage a line and an id of its own.")
     return Index(tuple(passages), hashlib.sha256(content).hexdigest()[:12])
+
+
+def _json(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 @lru_cache(maxsize=4096)

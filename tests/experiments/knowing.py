@@ -11,7 +11,7 @@ from cascade.dataset import Dataset, Split, load
 from cascade.discover import discover
 from cascade.experiment import Experiment
 from cascade.optimizers.labels import labelled
-from cascade.testing import ScriptedEngine
+from cascade.testing import AsyncScriptedEngine, ScriptedEngine
 
 PROJECT = Path(__file__).parents[2]
 Said = Callable[[Mapping[str, str]], Mapping[str, str]]
@@ -26,7 +26,8 @@ def defined(name: str) -> tuple[Experiment, tuple[Split, Split, Split]]:
 def saying(said: Said) -> Iterator[ScriptedEngine]:
     """Answers by a function of the inputs."""
     engine = ScriptedEngine(lambda _model, inputs, _demos: said(inputs))
-    with dspy.context(lm=dspy.LM("scripted/base", engine=engine, cache=False), adapter=dspy.ChatAdapter()):
+    lm = dspy.LM("scripted/base", engine=engine, async_engine=AsyncScriptedEngine(engine), cache=False)
+    with dspy.context(lm=lm, adapter=dspy.ChatAdapter()):
         yield engine
 
 

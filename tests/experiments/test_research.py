@@ -1,5 +1,6 @@
 """The experiment `research`: its data, its programs on a scripted model, its metric."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -60,8 +61,14 @@ def test_sources_are_searched_apart_and_what_a_model_makes_up_is_not_cited(file:
     with saying(made_up):
         said = program(question="On which day do people living north of the river have their rubbish taken away?")
     assert [one["source"] for one in said.passages] == [name for name in file.SOURCES for _ in range(2)]
-    assert said.citations == [] and [one["fault"] for one in said.refused][0] == "minutes-99 was not retrieved"
+    assert said.citations == [] and next(one["fault"] for one in said.refused) == "minutes-99 was not retrieved"
     assert said.response == "42 [no source was found to say so]"
+
+
+def test_it_can_be_awaited(file: Any) -> None:
+    with saying(lambda _: {"findings": json.dumps(["handbook-01: x"]), "answer": "42"}):
+        said = asyncio.run(file.Research().acall(question="On which day is the bathing water sampled?"))
+    assert said.answer == "42" and len(said.passages) == 6
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ PASSAGES = [
 PROJECT = Path(__file__).parents[2]
 
 
-@pytest.fixture()
+@pytest.fixture
 def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "datasets" / "boats" / "corpus.jsonl"
     path.parent.mkdir(parents=True)
@@ -119,7 +119,7 @@ def test_any_question_finds_k_different_passages(question: str, k: int) -> None:
         ({"by": "luck"}, "Search: by = 'luck'. Use one of words, meaning, both."),
         ({"k": 0}, "Search: k = 0 must be at least 1."),
         ({"source": "web"}, "has no source 'web'. Found: pets, times."),
-        ({"fingerprint": "0"}, "and '0' is meant."),
+        ({"fingerprint": "0"}, "but '0' is meant."),
     ],
 )
 def test_what_cannot_be_searched_is_refused_when_it_is_made(options: dict[str, str], said: str) -> None:
@@ -145,7 +145,7 @@ def test_a_corpus_that_is_none_is_one_error(corpus: Path, content: str, said: st
 
 @pytest.mark.usefixtures("corpus")
 def test_no_corpus_is_one_error_that_says_where_it_belongs() -> None:
-    with pytest.raises(DatasetError, match="has no corpus to search. Add .*datasets/ships/corpus.jsonl"):
+    with pytest.raises(DatasetError, match=r"has no corpus to search. Add .*datasets/ships/corpus.jsonl"):
         Search("ships")
 
 

@@ -1,0 +1,90 @@
+"""How far judges agree with labelled answers: `python benchmarks/_judges.py [--rows 30] [words] [semantic] [rubric]`.
+
+`words` compares words with the reference and has its two thresholds from train, `semantic` is DSPy's `SemanticF1` under
+the LM `judge`, `rubric` is `cascade.judges.RubricJudge` under it. All are held against test of `datasets/judge`.
+"""
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import dspy
+from dspy.evaluate import SemanticF1
+
+from cascade.agreement import agreement
+from cascade.dataset import Dataset, Split, load
+from cascade.judges import RubricJudge
+from cascade.lm.lms import LMs
+from cascade.settings import load_settings
+
+PROJECT = Path(__file__).parents[1]
+GRID = [step / 20 for step in range(1, 20)]
+
+
+def word_f1(row: Any) -> float:
+    wanted, given = (Counter(re.findall(r"\w+", row[name].lower())) for name in ("reference", "response"))
+    return 2 * (wanted & given).total() / (wanted.total() + given.total())
+
+
+def verdict(share: float, low: float, high: float) -> str:
+    return "right" if share >= high else "partly" if share >= low else "wrong"
+
+
+def thresholds(train: Split) -> tuple[float, float]:
+    scores = [(word_f1(row), row["verdict"]) for row in train.rows]
+    return max(combinations(GRID, 2), key=lambda pair: sum(verdict(s, *pair) == label for s, label in scores))
+
+
+def words(_lms: LMs, train: Split) -> Callable[[Any], str]:
+    low, high = thresholds(train)
+    print(f"words: right from F1 {high}, partly from {low} (chosen on train)")
+    return lambda row: verdict(word_f1(row), low, high)
+
+
+def semantic(_lms: LMs, _train: Split) -> Callable[[Any], str]:
+    judge = SemanticF1()
+
+    def said(row: Any) -> str:
+        example = dspy.Example(question=row["question"], response=row["reference"])
+        return verdict(judge(example, dspy.Prediction(response=row["response"])).score, 1 / 3, 2 / 3)
+
+    return said
+
+
+def rubric(_lms: LMs, _train: Split) -> Callable[[Any], str]:
+    judge = RubricJudge()
+    return lambda row: judge(**{name: row[name] for name in ("question", "reference", "response")}).verdict
+
+
+def safely(judge: Callable[[Any], str], row: Any) -> str:
+    try:
+        return judge(row)
+    except Exception:  # no format, no verdict: agrees with no label
+        return "none"
+
+
+def main(names: Sequence[str], rows: int) -> None:
+    lms = LMs(load_settings(PROJECT))
+    data = load(Dataset("judge"), PROJECT)
+    shown = data.test.rows[:rows]
+    with dspy.context(lm=lms.asked("judge"), adapter=lms.adapter, disable_history=True):
+        for name in names:
+            judge = globals()[name](lms, data.train)
+            with ThreadPoolExecutor(lms.threads) as pool:
+                futures = [pool.submit(copy_context().run, safely, judge, row) for row in shown]
+            given = [future.result() for future in futures]
+            groups = (data.test.groups or data.test.ids)[:rows]
+            print(f"{name}: {agreement(given, [row['verdict'] for row in shown], groups)}; {dict(Counter(given))}")
+    lms.close()
+
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    limit = int(arguments.pop(arguments.index("--rows") + 1)) if "--rows" in arguments else 1_000
+    main([one for one in arguments if one != "--rows"] or ["words", "semantic", "rubric"], limit)

@@ -1,0 +1,170 @@
+"""Judges: LM programs whose verdicts a metric may use once they were seen to agree with labels.
+
+Invariant: no verdict is given before the judge was held against all labelled answers under the LM that gives it, and
+none at all by one that does not agree with them.
+"""
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import dspy
+
+from cascade.agreement import Agreement, agreement
+from cascade.dataset import Dataset, Split, load
+from cascade.errors import MetricError
+from cascade.lm.lms import LMs
+from cascade.lm.named import LMS, lm_named
+from cascade.program import snapshot
+from cascade.settings import Settings, load_settings
+
+Verdict = Literal["right", "partly", "wrong"]
+
+
+class Rubric(dspy.Signature):  # type: ignore[misc]
+    """Judge the response by the reference.
+
+    right: it says all that the reference says, in whatever words. partly: what it says is true, but something is
+    missing. wrong: something it says is not what the reference says, or it says nothing.
+    """
+
+    question: str = dspy.InputField()
+    reference: str = dspy.InputField()
+    response: str = dspy.InputField()
+    verdict: Verdict = dspy.OutputField()
+
+
+class RubricJudge(dspy.Module):  # type: ignore[misc]
+    """A judge that is shown the question, a reference and the response, and says one of three words.
+
+    It is a program like any other: an experiment over labelled answers makes a better one of it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.judge = dspy.Predict(Rubric)
+
+    def forward(self, question: str, reference: str, response: str) -> dspy.Prediction:
+        """`verdict`."""
+        return self.judge(question=question, reference=reference, response=response)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A judge and the labelled answers that it has to agree with before it is heard.
+
+    Args:
+        name: of the LM that it asks, in settings; also the judge's.
+        labelled: dataset with the judge's inputs and its output. Its test split is what the judge is held against: on
+            train it may have been made, and on dev chosen.
+        program: makes the judge.
+        field: its output that is compared with the label, and that is the verdict.
+        at_least: what the lower bound of kappa has to reach. Landis and Koch (1977) call more than .4 moderate and more
+            than .6 substantial.
+    """
+
+    name: str
+    labelled: Dataset
+    program: Callable[[], Any] = RubricJudge
+    field: str = "verdict"
+    at_least: float = 0.4
+
+    def __call__(self, **inputs: Any) -> Any:
+        """The verdict on an answer.
+
+        Raises:
+            MetricError: the judge does not agree with the labels well enough; this ends a run.
+        """
+        settings, lm = _settings(), lm_named(self.name)
+        held = self._held(settings, lm)
+        if held.kappa_low < self.at_least:
+            raise MetricError(self.refusal(held, lm.model))
+        return self._ask(lm, inputs)
+
+    def refusal(self, held: Agreement, model: str) -> str:
+        """Why it may not judge, and what can be done."""
+        return (
+            f"Judge {self.name!r} ({model}) must not judge: it agrees with {held}; the lower bound of kappa has to be "
+            f"{self.at_least:.2f}. Name a better LM, CASCADE_LM_{self.name.upper()}=…, or train one on the labels."
+        )
+
+    def known(self, settings: Settings, model: str) -> Agreement | None:
+        """What an earlier comparison came to, of the same judge, labels and LM; asks nobody."""
+        split = load(self.labelled, settings.project).test
+        return self._recorded(settings.home, self._key(split, model))
+
+    def answers(self, settings: Settings) -> int:
+        """How many labelled answers it is held against."""
+        return len(load(self.labelled, settings.project).test)
+
+    def _held(self, settings: Settings, lm: Any) -> Agreement:
+        """From the record, or by asking it about all labelled answers; whoever comes meanwhile waits."""
+        here = (settings.home, self.name, self.labelled.name, lm.model)
+        with _holding:
+            if here not in _known:
+                split = load(self.labelled, settings.project).test
+                key = self._key(split, lm.model)
+                if (known := self._recorded(settings.home, key)) is None:
+                    known = self._compare(split, lm)
+                    self._record(settings.home, key, known)
+                _known[here] = known
+            return _known[here]
+
+    def _compare(self, split: Split, lm: Any) -> Agreement:
+        def verdict(row: Mapping[str, Any]) -> Any:
+            try:
+                return self._ask(lm, {name: row[name] for name in split.inputs})
+            except Exception:  # an answer in no format is a verdict that agrees with no label
+                return None
+
+        with ThreadPoolExecutor(dspy.settings.num_threads or 1) as pool:
+            futures = [pool.submit(copy_context().run, verdict, row) for row in split.rows]
+        given = [future.result() for future in futures]
+        return agreement(given, [row[self.field] for row in split.rows], split.groups)
+
+    def _ask(self, lm: Any, inputs: Mapping[str, Any]) -> Any:
+        with dspy.context(lm=lm, trace=None):
+            return self.program()(**inputs)[self.field]
+
+    def _key(self, split: Split, model: str) -> str:
+        said = [self.name, self.field, model, split.fingerprint, snapshot(self.program()).digest]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]
+
+    def _recorded(self, home: Path, key: str) -> Agreement | None:
+        try:
+            return Agreement(**json.loads(_file(home, self.name, key).read_text("utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _record(self, home: Path, key: str, held: Agreement) -> None:
+        file = _file(home, self.name, key)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(vars(held)) + "\n", "utf-8")
+
+
+_holding = threading.Lock()
+_known: dict[tuple[Path, str, str, str], Agreement] = {}
+"""Of this process, which asks for every verdict."""
+
+
+def judges_of(metric: Callable[..., Any]) -> Iterator[Judge]:
+    """The judges that a metric's function names."""
+    names = getattr(getattr(metric, "__code__", None), "co_names", ())
+    for name in names:
+        if isinstance(found := metric.__globals__.get(name), Judge):
+            yield found
+
+
+def _file(home: Path, name: str, key: str) -> Path:
+    return home / "judges" / f"{name}-{key}.json"
+
+
+def _settings() -> Settings:
+    lms: LMs | None = dspy.settings.get(LMS)
+    return lms.settings if lms else load_settings()

@@ -1,0 +1,36 @@
+"""Can a 135M model be taught to judge answers as their labels do?
+
+A judge is a program, and labelled verdicts are its data: what it scores here on test is its agreement. The trained
+weights are then the LM of the judge in `experiments/judged.py`, which hears no judge whose agreement is too low.
+"""
+
+import dspy
+
+from cascade import Budget, Dataset, Experiment, Plateau, Stage, metric
+from cascade.judges import RubricJudge
+from cascade.optimizers import BootstrapFinetune, NearestDemos
+
+
+def Judging() -> RubricJudge:
+    return RubricJudge()
+
+
+@metric
+def agrees(example: dspy.Example, prediction: dspy.Prediction) -> bool:
+    return prediction.verdict == example.verdict
+
+
+LABELS = {"max_labeled_rows": 117, "exclude_demos": True}
+
+experiment = Experiment(
+    dataset=Dataset("judge"),
+    metric=agrees,
+    program=Judging,
+    stages=[
+        Stage("nearest", NearestDemos, k=3, order="rows"),
+        Stage("weights", BootstrapFinetune, **LABELS, train_kwargs={"epochs": 4}),
+    ],
+    plateau=Plateau(patience=2, min_gain=0.01, equivalence_margin=0.03, confidence=0.90, on_plateau="escalate"),
+    budget=Budget(lm_calls=2_000, minutes=60),
+    target=0.95,
+)

@@ -1,0 +1,60 @@
+"""The experiments `judge` and `judged`: labelled answers, the judge on a scripted model, the composite metric."""
+
+from collections import Counter
+from typing import Any
+
+import dspy
+import pytest
+from knowing import defined, told_by_labels
+
+from cascade.discover import import_file
+from cascade.judges import judges_of
+
+JUDGE, (TRAIN, DEV, TEST) = defined("judge")
+JUDGED, ANSWERS = defined("judged")
+
+
+def test_each_passage_has_one_answer_of_each_verdict() -> None:
+    sizes = [(len(split), len(set(split.groups or ()))) for split in (TRAIN, DEV, TEST)]
+    assert sizes == [(117, 39), (90, 30), (120, 40)]
+    for split in (TRAIN, DEV, TEST):
+        assert set(Counter((row["passage"], row["verdict"]) for row in split.rows).values()) == {1}
+
+
+def test_what_is_judged_is_in_the_same_split_as_what_taught_the_judge_about_it() -> None:
+    for split, labelled in zip(ANSWERS, (TRAIN, DEV, TEST), strict=True):
+        assert set(split.ids) == set(labelled.groups or ())
+
+
+def test_a_model_that_says_the_labels_agrees_with_all_of_them() -> None:
+    split = DEV.where([number < 10 for number in range(len(DEV))])
+    for row, said in zip(split.rows, told_by_labels(JUDGE.program(), split), strict=True):
+        assert JUDGE.metric.score(dspy.Example(**row), said).value == 1
+
+
+def test_judged_asks_the_judge_that_judge_trains() -> None:
+    (judge,) = judges_of(JUDGED.metric.judge)
+    assert (judge.name, judge.labelled.name, judge.at_least) == ("judge", "judge", 0.4)
+    assert judge.program().judge.signature.equals(JUDGE.program().judge.signature)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "response", "value", "parts"),
+    [
+        ("right", "four words say it", 1.0, (1, 1, 1)),
+        ("partly", "two words", 0.7, (1, 0, 1)),
+        ("wrong", "two words", 0.0, (0, 0, 0)),
+        ("right", "word " * 12, 0.9, (1, 1, 0.5)),
+        ("right", "word " * 60, 0.8, (1, 1, 0)),
+        ("right", "", 0.8, (1, 1, 0)),
+    ],
+)
+def test_an_answer_is_correct_complete_and_concise(
+    verdict: str, response: str, value: float, parts: tuple[float, ...]
+) -> None:
+    module: Any = import_file(JUDGED.path, "experiments.judged_looked_at")  # type: ignore[arg-type]
+    module.judge = lambda **_: verdict  # the judge has tests of its own
+    example = dspy.Example(question="?", text="", response="one two three four")
+    score = module.answer_quality.score(example, dspy.Prediction(response=response))
+    assert score.value == pytest.approx(value)
+    assert tuple(score.parts.values()) == pytest.approx(parts) and list(score.parts) == list(module.WEIGHTS)
