@@ -113,11 +113,13 @@ class Live:
 
     def quote(self, company: str) -> Quote:
         """As of now, or of the last close."""
-        return self._within(company, self._quote)
+        quote: Quote = self._within(company, self._quote)
+        return quote
 
     def news(self, company: str) -> tuple[str, ...]:
         """Up to three headlines."""
-        return self._within(company, self._news)
+        headlines: tuple[str, ...] = self._within(company, self._news)
+        return headlines
 
     def _quote(self, company: str) -> Quote:
         ticker = self._ticker(company)

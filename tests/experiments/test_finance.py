@@ -1,5 +1,6 @@
 """The experiment `finance`: its rows follow from its companies, its metric from a table, and its tools are optimized and saved."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,10 +9,15 @@ from typing import Any
 import dspy
 import pytest
 
+from cascade.check import prepare
 from cascade.dataset import Dataset, load
 from cascade.discover import discover
+from cascade.experiment import Stage
+from cascade.mlflow_store import MlflowTracker, load_program
 from cascade.program import Snapshot, restore, snapshot
-from cascade.testing import ScriptedEngine
+from cascade.runner import execute
+from cascade.settings import Settings
+from cascade.testing import ScriptedEngine, ScriptedLMs
 from cascade.tools.calculator import calculate
 from cascade.tools.market import Snapshots
 
@@ -150,6 +156,34 @@ def test_predictors_inside_tools_are_optimized_and_come_back(lm: Any) -> None:
     state = json.loads(json.dumps(snapshot(taught).to_json()))
     again = restore(experiment.program, Snapshot(**state), lambda _: None)
     assert {name: len(one.demos) for name, one in again.named_predictors()} == demos
+
+
+@pytest.mark.slow
+def test_what_a_run_taught_the_tools_comes_back_out_of_the_registry(tmp_path: Path, empty_store: Path) -> None:
+    """In a scripted cascade: without demos the model finishes at once, which is a guess."""
+
+    def answer(model: str, inputs: Mapping[str, str], demos: int) -> Mapping[str, str]:
+        known = oracle(model, inputs, demos)
+        return {**known, "tool": "finish"} if "trajectory" in inputs and not demos else known
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    (tmp_path / "mlflow.db").write_bytes(empty_store.read_bytes())
+    settings = Settings(PROJECT, tmp_path / "home", uri, threads=4)
+    stage = Stage("demos", dspy.BootstrapFewShot, max_bootstrapped_demos=4, max_labeled_demos=4)
+    _, dev, test = load(Dataset("finance"), PROJECT)
+    few = {one.name: list({row["symbol"]: dict(row) for row in one.rows}.values()) for one in (dev, test)}
+    small = dataclasses.replace(experiment, stages=(stage,), dataset=Dataset("finance", **few))
+    made = prepare(small, settings, ScriptedLMs(settings, ScriptedEngine(answer)))
+    result = execute(made, tracker=MlflowTracker(uri))
+    assert [one.dev.mean for one in result.stages] == [0.0, 1.0]
+    loaded = load_program(
+        "models:/finance@challenger", settings, lms=lambda read: ScriptedLMs(read, ScriptedEngine(answer))
+    )
+    demos = {name: len(one.demos) for name, one in loaded.module.named_predictors()}
+    assert demos["agent.tools['news'].read"]
+    assert demos["agent.choose"]
+    row = next(row for row in ROWS if row["wanted"] == "tone")
+    assert loaded(question=row["question"]).answer == row["answer"]
 
 
 def test_a_market_without_a_network_is_an_observation(lm: Any) -> None:
