@@ -38,6 +38,6 @@ KINDS: Mapping[str, Kind] = {
     ),
     "loop": Kind("again with a critique, until it is good enough", "looped", ("Loop",), ("critique", "score")),
     "vote": Kind("asked again until answers agree", "voted", ("AskUntilAgreed",), ("asked", "agreed", "votes")),
-    "agent": Kind("it chooses tools and steps itself", "agent", (), ("trajectory",)),
+    "agent": Kind("it chooses tools and steps itself", "agent", ("Agent",), ("turns", "stopped")),
     "privacy": Kind("a local model hides, one in the cloud answers", "private", ("Pipeline",), ("request", "draft")),
 }
