@@ -1,8 +1,8 @@
 """What the predictors of a program are given when those before them say what the labels say.
 
 A row of train may hold what a step in the middle should say, under the name of that step's output. Then a whole program
-can be shown right runs that it could not make itself yet, and its later steps learn from right inputs. (Teacher forcing,
-Williams and Zipser, 1989, over steps.) Invariant: no LM is asked.
+can be shown right runs that it could not make itself yet, and its later steps learn from right inputs: teacher forcing
+(Williams and Zipser, 1989), over steps. Invariant: no LM is asked.
 """
 
 from collections.abc import Callable, Iterable, Sequence

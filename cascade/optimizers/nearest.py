@@ -26,9 +26,9 @@ Rows = list[dict[str, Any]]
 class NearestDemos(Teleprompter):  # type: ignore[misc]
     """Gives every predictor the rows of train that fit it, to show the nearest of them with each question.
 
-    The rows of a predictor are the labels where train has all its fields; where train has the outputs of all predictors,
-    those with what it is given when the ones before it say theirs; else what it said in runs of the program that were
-    judged good.
+    The rows of a predictor are the labels that it could give, where train has all its fields; where train has the
+    outputs of all predictors, those with what it is given when the ones before it say theirs; else what it said in runs
+    of the program that were judged good.
 
     Args:
         metric: as for DSPy's optimizers.
