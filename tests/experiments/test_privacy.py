@@ -184,7 +184,7 @@ def test_the_check_has_nothing_to_ask_about(tmp_path: Path) -> None:
 
 def test_what_the_seal_stops_without_a_local_model_and_what_it_costs() -> None:
     """The figures of docs/experiments/privacy.md."""
-    stopped = {name: 0 for name in ("forms", "seal")}
+    stopped = dict.fromkeys(("forms", "seal"), 0)
     for name, rule in (("forms", impersonal), ("seal", anonymous)):
         stopped[name] = sum(len(row["private"]) - len(leaked(row["private"], rule(row["message"]))) for row in ROWS)
     assert (sum(len(row["private"]) for row in ROWS), stopped) == (446, {"forms": 117, "seal": 446})
