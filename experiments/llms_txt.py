@@ -1,8 +1,8 @@
 """Can a small model write the llms.txt of a site: what each page is called, what it is about, where it belongs?
 
-A polite crawler reads the site; a step places each page under a title and a section, another takes the sentence that says what it is
-about; the file is put together and checked by code. So no link is made up and no file is malformed, whatever the model
-says. The plain program does a page in one call.
+A polite crawler reads the site; a step places each page under a title and a section, another takes the sentence that
+says what it is about; the file is put together and checked by code. So no link is made up and no file is malformed,
+whatever the model says. The plain program does a page in one call.
 """
 
 import re
@@ -21,8 +21,13 @@ from cascade.tools.llms_txt import Link, LlmsTxt, faults, parse, text_of
 
 Section = Literal["sql", "c api", "extensions", "internals", "about", "releases"]
 HEADINGS = {
-    "sql": "SQL", "c api": "C API", "extensions": "Extensions", "internals": "Internals", "about": "About", "releases": "Optional",
-}  # fmt: skip
+    "sql": "SQL",
+    "c api": "C API",
+    "extensions": "Extensions",
+    "internals": "Internals",
+    "about": "About",
+    "releases": "Optional",
+}
 """`Optional` is what the format calls pages that may be left out."""
 
 
@@ -103,7 +108,7 @@ def generate(start: str, program: Any, **how: Any) -> str:
 
 @metric(threshold=0.85)
 def described(example: dspy.Example, prediction: dspy.Prediction) -> Score:
-    """Section .5, words of the title .25, words of the summary .25; `link` is whether a valid file leads to the page."""
+    """Section .5, words of title and summary .25 each; `link` is whether a valid file leads to the page."""
     parts = {
         "section": float(prediction.section == example.section),
         "title": _f1(example.title, prediction.title),
