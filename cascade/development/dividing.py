@@ -25,7 +25,7 @@ def divide(
 ) -> dict[str, list[Row]]:
     """Rows by split, each in the order of the source.
 
-    Where no groups are given, each split gets its share of each value of `label`.
+    Each split gets its share of each value of `label`, as far as groups allow.
 
     Args:
         label: the field that is expected; "" spreads by none.
@@ -42,7 +42,7 @@ def divide(
             "rows, or fill the files of the dataset by hand."
         )
     random.Random(seed).shuffle(units)
-    if label and not group:
+    if label:
         units.sort(key=lambda unit: str(rows[unit[0]][label]))
     placed = {row: split for unit, split in zip(units, _deal(len(units)), strict=True) for row in unit}
     return {name: [rows[n] for n in range(len(rows)) if placed[n] == name] for name in ("train", "dev", "test")}

@@ -146,7 +146,12 @@ def pareto(runs: Sequence[Run]) -> tuple[tuple[Point, ...], Unit]:
                 stages.setdefault(_program(run, stage), (run, stage))
     unit = _unit([stage.serving for _, stage in stages.values()])
     points = [
-        Point(run.id, stage.folder, stage.metrics["dev_score"], _cost(stage.serving, unit))
+        Point(
+            run.id,
+            run.id if run.record.kind == COMPARED else stage.folder,
+            stage.metrics["dev_score"],
+            _cost(stage.serving, unit),
+        )
         for run, stage in stages.values()
     ]
     ordered = sorted(points, key=lambda point: (point.cost, -point.score, point.run, point.stage))
@@ -229,7 +234,7 @@ def _missing(run: Run, split: str) -> str:
     if not run.best:
         return f"Run {run.id} judged no program."
     if split == "test" and run.test is None:
-        return "Not looked at." if run.record.kind == COMPARED else f"Run {run.id} did not look at test."
+        return "On test: not looked at." if run.record.kind == COMPARED else f"Run {run.id} did not look at test."
     there = run.test_scores if split == "test" else run.examples.get(run.best.folder)
     return (
         "" if there else f"The journal of run {run.id} has no scores by example of {split}. Run it again to compare it."

@@ -69,7 +69,9 @@ def test_two_factories_of_the_file(two):
 def test_what_is_printed(two, request):
     done = two.cascade("compare", "letters", "--program", "Asks", "--program", "Hinted", "--no-mlflow")
     assert done.code == 0
-    told = re.sub(r"\b[0-9a-f]{12}\b", "HASH", re.sub(r"\d+\.\d\d s", "TIME", re.sub(r" {2,}", "  ", done.out)))
+    told = re.sub(
+        r"\b[0-9a-f]{12}\b", "HASH", re.sub(r"\d+\.\d\d s|\b\d+s\b", "TIME", re.sub(r" {2,}", "  ", done.out))
+    )
     golden = GOLDEN / "compare-programs.txt"
     if request.config.getoption("--update-golden"):
         golden.write_text(told, "utf-8")
