@@ -6,6 +6,7 @@ none at all by one that does not agree with them.
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -37,13 +38,16 @@ class Rubric(dspy.Signature):  # type: ignore[misc]
     question: str = dspy.InputField()
     reference: str = dspy.InputField()
     response: str = dspy.InputField()
+    missing: str = dspy.InputField(desc="words of the reference that the response does not have")
+    added: str = dspy.InputField(desc="words of the response that the reference does not have")
     verdict: Verdict = dspy.OutputField()
 
 
 class RubricJudge(dspy.Module):  # type: ignore[misc]
     """A judge that is shown the question, a reference and the response, and says one of three words.
 
-    It is a program like any other: an experiment over labelled answers makes a better one of it.
+    Which words they do not share is told it too: a small model does not find out itself. It is a program like any
+    other: an experiment over labelled answers makes a better one of it.
     """
 
     def __init__(self) -> None:
@@ -52,7 +56,15 @@ class RubricJudge(dspy.Module):  # type: ignore[misc]
 
     def forward(self, question: str, reference: str, response: str) -> dspy.Prediction:
         """`verdict`."""
-        return self.judge(question=question, reference=reference, response=response)
+        wanted, said = _words(reference), _words(response)
+        missing, added = (", ".join(word for word in one if word not in other) or "none"
+                          for one, other in ((wanted, said), (said, wanted)))  # fmt: skip
+        return self.judge(question=question, reference=reference, response=response, missing=missing, added=added)
+
+
+def _words(text: str) -> list[str]:
+    """Each once, in the order of the text."""
+    return list(dict.fromkeys(re.findall(r"\w+", text.lower())))
 
 
 @dataclass(frozen=True)

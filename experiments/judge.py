@@ -8,7 +8,7 @@ import dspy
 
 from cascade import Budget, Dataset, Experiment, Plateau, Stage, metric
 from cascade.judges import RubricJudge
-from cascade.optimizers import BootstrapFinetune, NearestDemos
+from cascade.optimizers import BootstrapFinetune
 
 
 def Judging() -> RubricJudge:
@@ -27,8 +27,8 @@ experiment = Experiment(
     metric=agrees,
     program=Judging,
     stages=[
-        Stage("nearest", NearestDemos, k=3, order="rows"),
-        Stage("weights", BootstrapFinetune, **LABELS, train_kwargs={"epochs": 4}),
+        # No nearest demos before: which answers are alike says nothing of which are right.
+        Stage("weights", BootstrapFinetune, **LABELS, train_kwargs={"epochs": 5}),
     ],
     plateau=Plateau(patience=2, min_gain=0.01, equivalence_margin=0.03, confidence=0.90, on_plateau="escalate"),
     budget=Budget(lm_calls=2_000, minutes=60),

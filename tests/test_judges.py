@@ -17,12 +17,13 @@ from cascade.dataset import Dataset
 from cascade.errors import MetricError
 from cascade.evaluation import evaluate
 from cascade.experiment import Budget, Experiment
-from cascade.judges import Judge, judges_of
+from cascade.judges import Judge, RubricJudge, judges_of
 from cascade.lm.gateway import Gateway, installed
 from cascade.lm.ledger import Ledger
 from cascade.lm.meter import Meter
 from cascade.lm.named import offering
 from cascade.metrics import metric
+from cascade.optimizers.labels import labelled as labelled_runs
 from cascade.testing import ScriptedEngine, ScriptedLMs
 
 VERDICTS = ("right", "partly", "wrong")
@@ -157,6 +158,22 @@ def test_a_check_tells_what_is_known_and_asks_nobody(
     before = len(engine.requests)
     ((found, sentence),) = findings(tmp_path, engine)
     assert found == severity and said in sentence and len(engine.requests) == before
+
+
+@pytest.mark.parametrize(
+    ("response", "missing", "added"),
+    [
+        ("Two crowns a year.", "none", "none"),
+        ("two, two crowns", "a, year", "none"),
+        ("It costs three crowns a year", "two", "it, costs, three"),
+        ("", "two, crowns, a, year", "none"),
+    ],
+)
+def test_the_judge_is_told_which_words_are_not_shared(response: str, missing: str, added: str) -> None:
+    program = RubricJudge()
+    example = dspy.Example(question="q", reference="two crowns a year", response=response, verdict="right")
+    ((_, given, _),) = labelled_runs(program, [example.with_inputs("question", "reference", "response")])[0]
+    assert (given["missing"], given["added"]) == (missing, added)
 
 
 def test_judges_are_found_by_the_names_that_a_metric_uses() -> None:
