@@ -9,8 +9,8 @@ from typing import Literal
 
 import dspy
 
-from cascade import Budget, Dataset, Experiment, Plateau, Score, metric
-from cascade.experiment import Stage
+from cascade import Budget, Dataset, Experiment, Plateau, Score, Stage, metric
+from cascade.errors import StepFailed
 from cascade.optimizers import BootstrapFinetune, NearestDemos
 from cascade.programs import Agent
 from cascade.tools.calculator import calculate
@@ -110,7 +110,11 @@ class Plain(dspy.Module):
 
     def forward(self, question: str) -> dspy.Prediction:
         asked = self.read(question=question)
-        return dspy.Prediction(company=asked.company, wanted=asked.wanted, answer=self._answer(asked))
+        try:
+            answer, failed = self._answer(asked), ""
+        except StepFailed as error:  # as a tool's failure is to the agent
+            answer, failed = "unknown", str(error)
+        return dspy.Prediction(company=asked.company, wanted=asked.wanted, failed=failed, answer=answer)
 
     def _answer(self, asked: dspy.Prediction) -> str:
         if asked.wanted == "tone":

@@ -144,6 +144,15 @@ def test_a_model_that_knows_the_turns_answers_every_kind_of_question(lm: Any, na
         assert experiment.metric.judge(example, program(question=row["question"])).value == 1.0, row["id"]
 
 
+def test_a_company_that_is_not_there_is_no_error_of_the_pipeline() -> None:
+    made = dspy.LM(
+        "scripted/base", engine=ScriptedEngine(lambda *_: {"company": "nobody", "wanted": "price"}), cache=False
+    )
+    with dspy.context(lm=made, adapter=dspy.ChatAdapter(use_json_adapter_fallback=False)):
+        said = module.Plain(MARKET)(question="?")
+    assert (said.answer, said.failed[:34]) == ("unknown", "No company is called 'nobody'. Giv"[:34])
+
+
 def test_predictors_inside_tools_are_optimized_and_come_back(lm: Any) -> None:
     rows = [dspy.Example(**row).with_inputs("question") for row in ROWS if row["wanted"] == "advice"][:4]
     optimizer = dspy.BootstrapFewShot(metric=lambda *_: True, max_bootstrapped_demos=3, max_labeled_demos=0)
