@@ -114,6 +114,9 @@ def test_back_to_a_named_version(learning: Project) -> None:
     assert versions(learning).aliases() == {"champion": "3", "previous": "2"}
     assert learning.cascade("rollback", "letters", "--to", "1").code == 0
     assert versions(learning).aliases() == {"champion": "1", "previous": "2"}
+    demos(learning, 3)
+    never = learning.cascade("rollback", "letters", "--to", "4")
+    assert never.code == 3 and "never served" in never.err and "`cascade promote letters --version 4`" in never.err
     missing = learning.cascade("rollback", "letters", "--to", "9")
     assert missing.code == 1 and "has no version '9'" in missing.err
 

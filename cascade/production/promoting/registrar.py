@@ -180,10 +180,10 @@ class Registrar:
         return entry
 
     def roll_back(self, number: str = "", note: str = "") -> Entry:
-        """Take the champion out of service for the one before it, or for a numbered version.
+        """Take the champion out of service for the one before it, or for a numbered version that served before.
 
         Raises:
-            Refused: nothing serves, there is nothing to go back to, or that version was rejected itself.
+            Refused: nothing serves, nothing served before, or that version never served or was rejected itself.
         """
         now = self.standing
         if not now.champion:
@@ -192,11 +192,16 @@ class Registrar:
         if not target:
             raise Refused(
                 f"Version {now.champion} is the first that serves for {self.experiment!r}: there is nothing to go back "
-                f"to. Name a version with --to."
+                f"to."
             )
         version = self.versions.numbered(target)
         if target == now.champion:
             raise Refused(f"Version {target} serves already.")
+        if target not in {one.version for one in now.history}:
+            raise Refused(
+                f"Version {target} of {self.experiment!r} never served, so there is no going back to it. "
+                f"`cascade promote {self.experiment} --version {target}` asks the gate."
+            )
         if target in now.rejected or version.rejected:
             raise Refused(
                 f"Version {target} was rolled back itself. Promote it again with `cascade promote {self.experiment} "
