@@ -25,7 +25,7 @@ from cascade.programs import (
     AskUntilAgreed,
     Cached,
     Each,
-    Kept,
+    Filtered,
     Lazy,
     Loop,
     Parallel,
@@ -34,7 +34,6 @@ from cascade.programs import (
     Rule,
     Step,
     Vote,
-    apart,
     fuse,
     fuse_filter,
     fuse_retrieval,
@@ -277,7 +276,7 @@ def fusing() -> tuple[str, str, str]:
 def sifting() -> tuple[str, str, str]:
     """A filter and a change, of what passes."""
     keep, change = dspy.Predict("text -> fits: bool"), dspy.Predict("text -> short")
-    return fused(Kept(keep, change, passes="fits"), fuse_filter(keep, change), {"text": "t"})
+    return fused(Filtered(keep, change, passes="fits"), fuse_filter(keep, change), {"text": "t"})
 
 
 def reading() -> tuple[str, str, str]:
@@ -287,7 +286,8 @@ def reading() -> tuple[str, str, str]:
     def search(question: str) -> list[str]:
         return [f"{question} {number}" for number in range(5)]
 
-    return fused(apart(search, process, **how), fuse_retrieval(search, process, **how), {"question": "q"})
+    many = Pipeline(search=Step(search, gives="passages"), process=Each(process, over="passages", each="passage"))
+    return fused(many, fuse_retrieval(search, process, **how), {"question": "q"})
 
 
 ROWS: tuple[Callable[[], tuple[str, str, str]], ...] = (

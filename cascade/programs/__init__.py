@@ -12,7 +12,7 @@ from cascade.programs.calling import Call, Failed, Visit, Watcher, step_of, watc
 from cascade.programs.contract import Contract, ContractBroken
 from cascade.programs.ensemble import AskUntilAgreed, Consensus, MostConfident, Vote
 from cascade.programs.flow import Discard, Flow, Steps, Together
-from cascade.programs.fusion import Kept, apart, fuse, fuse_filter, fuse_retrieval
+from cascade.programs.fusion import Filtered, fuse, fuse_filter, fuse_retrieval
 from cascade.programs.guarded import Guarded, Retry
 from cascade.programs.iterative import Loop
 from cascade.programs.lazy import Lazy, LazyPrediction
@@ -25,8 +25,8 @@ from cascade.programs.step import Step, as_step
 
 __all__ = [
     "Adaptive", "Agent", "AskUntilAgreed", "CacheStats", "Cached", "Call", "Consensus", "Contract", "ContractBroken",
-    "Discard", "Each", "Failed", "Flow", "Guarded", "Kept", "Lazy", "LazyPrediction", "Loop", "Merge", "MostConfident",
-    "Parallel", "Pipeline", "Port", "Ports", "Profile", "Renamed", "Retry", "Router", "Rule", "Step", "Steps",
-    "Together", "Turn", "Visit", "Vote", "Watcher", "When", "apart", "as_step", "build", "concatenate", "fuse",
+    "Discard", "Each", "Failed", "Filtered", "Flow", "Guarded", "Lazy", "LazyPrediction", "Loop", "Merge",
+    "MostConfident", "Parallel", "Pipeline", "Port", "Ports", "Profile", "Renamed", "Retry", "Router", "Rule", "Step",
+    "Steps", "Together", "Turn", "Visit", "Vote", "Watcher", "When", "as_step", "build", "concatenate", "fuse",
     "fuse_filter", "fuse_retrieval", "gives_of", "profile", "step_of", "takes_of", "watching",
 ]  # fmt: skip

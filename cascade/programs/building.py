@@ -4,10 +4,13 @@ Invariant: a definition is data. It names kinds that stand here and parts that a
 called or evaluated; what it names otherwise is refused with its place.
 """
 
+import ast
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
+
+import dspy
 
 from cascade.errors import ProgramError
 from cascade.programs.branching import Adaptive, Router, When
@@ -30,7 +33,6 @@ class Kind:
         one: options that are a part or a definition.
         many: options that are several, by name or in a list.
         plain: options that are taken as they are.
-        first: options without which there is none.
     """
 
     make: Callable[..., Any]
@@ -44,8 +46,42 @@ class Kind:
         return (*self.many, *self.one, *self.plain)
 
 
-def _pipeline(steps: Mapping[str, Any], signature: Any = None) -> Pipeline:
+TYPES = frozenset(("str", "int", "float", "bool", "list", "dict", "Literal", "Optional", "Union", "Any"))
+
+
+def _pipeline(steps: Mapping[str, Any], signature: str | None = None) -> Pipeline:
+    if signature is not None:
+        _refuse_code(signature)
     return Pipeline(signature, **steps)
+
+
+def _refuse_code(signature: str) -> None:
+    """Of what a signature's types name that it does not know, DSPy imports modules, and pydantic evaluates texts."""
+    try:
+        sides = [ast.parse(f"def _({side}): ...") for side in signature.split("->")]
+    except (SyntaxError, AttributeError):
+        raise ValueError(f"its signature {signature!r:.80} cannot be read") from None
+    given = [one.annotation for side in sides for one in ast.walk(side) if isinstance(one, ast.arg) and one.annotation]
+    if strange := [ast.unparse(one) for one in given if not _is_type(one)]:
+        raise ValueError(f"its signature has the type {strange[0]!r:.80}. Known: {told(sorted(TYPES))}, dspy.Image")
+
+
+def _is_type(node: ast.expr, *, value: bool = False) -> bool:  # noqa: PLR0911
+    """Whether nothing but types that are known stands there; texts only as values of a `Literal`."""
+    match node:
+        case ast.Constant(value=constant):
+            return value or constant is None
+        case ast.Name(id=name):
+            return name in TYPES
+        case ast.Attribute(value=ast.Name(id="dspy"), attr=name):
+            return isinstance(getattr(dspy, name, None), type)
+        case ast.Subscript(value=ast.Name(id=name), slice=inside):
+            return name in TYPES and _is_type(inside, value=name == "Literal")
+        case ast.Tuple(elts=parts):
+            return all(_is_type(one, value=value) for one in parts)
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _is_type(left) and _is_type(right)
+    return False
 
 
 def _parallel(branches: Mapping[str, Any], merge: Any = "by_name", **options: Any) -> Parallel:
@@ -105,7 +141,7 @@ def _built(told_: Any, parts: Mapping[str, Any], place: tuple[str, ...]) -> Any:
     found = {_known(option, kind.known, "option", here): value for option, value in options.items()}
     try:
         return kind.make(**{option: _value(kind, option, value, parts, here) for option, value in found.items()})
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise _wrong(here, f"cannot be made: {error}") from None
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import dspy
 
+from cascade.programs.awaiting import awaited
 from cascade.programs.cache import Cache, CacheStats, Limits
-from cascade.programs.calling import awaited, extend
+from cascade.programs.calling import extend
 from cascade.programs.keys import Unkeyed, call_key, parameters
 from cascade.programs.once import Busy, Once
 from cascade.programs.wrapper import Wrapper

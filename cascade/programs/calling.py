@@ -1,12 +1,12 @@
 """How steps are called: here, in threads or awaited, each under its name.
 
-Invariant: whoever calls a step gets a `Visit` back, whatever happened; only what is no `Exception` (an order to stop)
-is raised. Steps that run at once see the caller's context, and write into traces of their own, which the caller puts in
-the order of the steps: what an optimizer learns from does not depend on who was first.
+Invariant: whoever calls a step gets a `Visit` back, whatever the step did. Raised are orders to stop and errors of
+cascade itself (a definition, the ledger, weights), because an answer in spite of them would be none. Steps that run at
+once see the caller's context, and write into traces of their own, which the caller puts in the order of the steps: what
+an optimizer learns from does not depend on who was first.
 """
 
 import asyncio
-import contextvars
 import inspect
 import threading
 import time
@@ -18,7 +18,8 @@ from typing import Any
 
 import dspy
 
-from cascade.errors import StepFailed
+from cascade.errors import CascadeError, StepFailed
+from cascade.programs.awaiting import awaited, started
 
 PLACE = "cascade_place"
 WATCHERS = "cascade_watchers"
@@ -118,9 +119,10 @@ def call_all(calls: Sequence[Call]) -> list[Visit]:
         for branch in branches:
             branch.start()
         return _collected(branches)
-    finally:
+    except BaseException:
         for branch in branches:
             branch.given_up.set()
+        raise
 
 
 async def acall_all(calls: Sequence[Call]) -> list[Visit]:
@@ -133,12 +135,13 @@ async def acall_all(calls: Sequence[Call]) -> list[Visit]:
         _, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         if others:
             given_up.set()
-            await asyncio.wait(others)
+        await asyncio.gather(*tasks, return_exceptions=True)
         return [task.result() for task in tasks]
-    finally:
+    except BaseException:
         given_up.set()
         for task in tasks:
             task.cancel()
+        raise
 
 
 def _attempt(call: Call) -> Visit:
@@ -153,16 +156,9 @@ async def _aattempt(call: Call) -> Visit:
     return visit
 
 
-async def awaited(module: Any, fields: Mapping[str, Any]) -> Any:
-    """A module that cannot be awaited runs in a thread, which `to_thread` gives the context of this task."""
-    if hasattr(type(module), "aforward"):
-        return await module.acall(**fields)
-    return await asyncio.to_thread(module, **fields)
-
-
 @contextmanager
 def _visiting(call: Call) -> Generator[Visit, None, None]:
-    """A step's own place and trace; an `Exception` becomes its outcome."""
+    """A step's own place and trace; its error becomes its outcome."""
     place = dspy.settings.get(PLACE, Place())
     if any(event.is_set() for event in place.given_up):
         raise Abandoned(call.name)
@@ -176,6 +172,8 @@ def _visiting(call: Call) -> Generator[Visit, None, None]:
         except Exception as error:
             if not step_of(error):
                 error.add_note(f"{IN_STEP}{visit.step!r}.")
+            if isinstance(error, CascadeError) and not isinstance(error, StepFailed):
+                raise
             visit.outcome = Failed(step_of(error), error)
 
 
@@ -187,25 +185,20 @@ def _may_be_given_up(*events: threading.Event) -> Generator[None, None, None]:
 
 
 class _Branch:
-    """One step in a thread of its own, with the context of who starts it. No pool: groups nest, and a pool could fill
-    with those who wait for it.
-    """
+    """One step in a thread of its own."""
+
+    future: "Future[Visit]"
 
     def __init__(self, call: Call) -> None:
         self.call, self.given_up = call, threading.Event()
-        self.future: Future[Visit] = Future()
         self.ends = float("inf") if call.timeout is None else time.monotonic() + call.timeout
-        self._context = contextvars.copy_context()
 
     def start(self) -> None:
-        threading.Thread(target=self._context.run, args=(self._work,), name=self.call.name, daemon=True).start()
+        self.future = started(self._work, self.call.name)
 
-    def _work(self) -> None:
-        try:
-            with _may_be_given_up(self.given_up):
-                self.future.set_result(_attempt(self.call))
-        except BaseException as stop:
-            self.future.set_exception(stop)
+    def _work(self) -> Visit:
+        with _may_be_given_up(self.given_up):
+            return _attempt(self.call)
 
 
 def _collected(branches: Sequence[_Branch]) -> list[Visit]:
@@ -236,10 +229,11 @@ async def _awithin(call: Call, all_given_up: threading.Event) -> Visit:
     try:
         with _may_be_given_up(all_given_up, late):
             return await asyncio.wait_for(_aattempt(call), call.timeout)
-    except TimeoutError:  # not the step's own: that is an outcome
-        return _late(call)
-    finally:
+    except BaseException as error:
         late.set()
+        if isinstance(error, TimeoutError):  # not the step's own: that is an outcome
+            return _late(call)
+        raise
 
 
 def _late(call: Call) -> Visit:

@@ -12,7 +12,8 @@ from dspy.predict.parameter import Parameter
 from pydantic import BaseModel, ValidationError
 
 from cascade.errors import ProgramError, StepFailed
-from cascade.programs.calling import PLACE, Place, awaited
+from cascade.programs.awaiting import awaited
+from cascade.programs.calling import PLACE, Place
 from cascade.programs.flow import told
 from cascade.programs.ports import Port, Ports, gives_of, takes_of
 from cascade.programs.wrapper import VERSIONS, Wrapper, reserve

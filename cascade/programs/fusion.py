@@ -11,9 +11,8 @@ from typing import Any
 import dspy
 
 from cascade.errors import ProgramError, StepFailed
-from cascade.programs.flow import Steps, call, told
-from cascade.programs.parallel import Each
-from cascade.programs.ports import signature_of
+from cascade.programs.flow import Flow, Steps, call, told
+from cascade.programs.ports import Ports, both, chained, gives_of, ports_of, signature_of
 from cascade.programs.sequential import Pipeline
 from cascade.programs.step import Step, as_step
 from cascade.programs.wrapper import Wrapper
@@ -63,7 +62,7 @@ def fuse(first: Any, second: Any, *, keep: bool = True) -> Any:
     return fused
 
 
-class Kept(Pipeline):
+class Filtered(Flow):
     """A filter, and what changes what passes it: two calls for what passes, one for the rest.
 
     The fields of the second are None where `passes` is false.
@@ -75,8 +74,18 @@ class Kept(Pipeline):
     """
 
     def __init__(self, keep: Any, change: Any, *, passes: str) -> None:
-        super().__init__(keep=keep, change=change)
-        self.passes = passes
+        super().__init__()
+        self.keep, self.change, self.passes = as_step(keep), as_step(change), passes
+
+    @property
+    def takes(self) -> Ports | None:
+        """What both take from outside."""
+        return chained(map(ports_of, self.named_steps().values()))
+
+    @property
+    def gives(self) -> Ports | None:
+        """What both give."""
+        return both(map(gives_of, self.named_steps().values()))
 
     def steps(self, **fields: Any) -> Steps:
         """Change what passes."""
@@ -86,7 +95,7 @@ class Kept(Pipeline):
                 f"The filter gave {told(said)}, not {self.passes!r}. Name the field that says what passes."
             )
         if not said[self.passes]:
-            return {**said, **dict.fromkeys(_outputs(_predictor(self.change)))}
+            return {**said, **dict.fromkeys(_without(gives_of(self.change) or {}, [_REASONING]))}
         changed = yield call("change", self.change, {**fields, **said})
         return {**said, **changed}
 
@@ -143,8 +152,9 @@ class Sifted(Wrapper):
 def fuse_retrieval(search: Callable[..., Any] | Any, process: Any, *, passages: str, passage: str) -> Pipeline:
     """Search, and process all that was found in one call, in place of one call for each passage.
 
-    What it replaces is `apart(search, process, …)`; both give each output of `process` as a list, in the passages'
-    order. A model that answers with more or fewer than there are passages fails the step.
+    What it replaces is `Pipeline(search=search, process=Each(process, over=passages, each=passage))`; both give each
+    output of `process` as a list, in the passages' order. A model that answers with more or fewer than there are
+    passages fails the step.
 
     Args:
         search: a function or module that gives `passages`, a list of texts.
@@ -171,16 +181,9 @@ def fuse_retrieval(search: Callable[..., Any] | Any, process: Any, *, passages: 
     make = dspy.ChainOfThought if isinstance(process, dspy.ChainOfThought) else dspy.Predict
     fused = make(dspy.Signature({**_fields(plain), **asked, **answers}, told_once), **one.config)
     fused.set_lm(one.lm)
-    return Pipeline(search=_searching(search, passages), process=fused, check=Step(_Lengths(passages, tuple(answers))))
-
-
-def apart(search: Callable[..., Any] | Any, process: Any, *, passages: str, passage: str) -> Pipeline:
-    """Search, and one call for each passage: what `fuse_retrieval` makes one call of."""
-    return Pipeline(search=_searching(search, passages), process=Each(process, over=passages, each=passage))
-
-
-def _searching(search: Any, passages: str) -> Any:
-    return as_step(search, gives=passages)
+    return Pipeline(
+        search=as_step(search, gives=passages), process=fused, check=Step(_Lengths(passages, tuple(answers)))
+    )
 
 
 class _Lengths:

@@ -1,8 +1,7 @@
 """What becomes of a step's errors, by their type.
 
 Invariant: an error is handled by the entry of its most specific class; what no entry names is raised as it was. Orders
-to stop and errors of cascade itself (the ledger, the journal, a definition) are never handled: an answer that comes of
-them would be no answer.
+to stop and errors of cascade itself are never handled: no flow is told of them (`calling`).
 """
 
 import asyncio
@@ -126,8 +125,6 @@ class Guarded(Flow):
 
     def _action(self, error: Exception, asked: dict[type, int]) -> tuple[type, str]:
         """What is done about an error, and the entry that says so; raises the error where none does."""
-        if isinstance(error, CascadeError) and not isinstance(error, StepFailed):
-            raise error
         spent = False
         for kind in type(error).__mro__:
             if kind in self.retries and not spent:

@@ -77,7 +77,7 @@ class Loop(Flow):
         best: tuple[Any, ...] = ()
         stopped = ""
         while not stopped:
-            said = None
+            said = judged = None
             try:
                 said = yield call("body", self.body, state)
                 judged = yield call("judge", self.judge, {**state, **said})
@@ -86,7 +86,7 @@ class Loop(Flow):
                 if not best:
                     raise
                 stopped = Failed("body", error).reason
-                yield Discard((said,))
+                yield Discard((said, judged))
                 break
             worse: tuple[Any, ...] = (said, judged)
             if not best or scores[-1] > max(scores[:-1]):

@@ -14,7 +14,8 @@ from typing import Any
 import dspy
 
 from cascade.errors import StepFailed
-from cascade.programs.calling import awaited, extend, prediction_of
+from cascade.programs.awaiting import awaited
+from cascade.programs.calling import extend, prediction_of
 from cascade.programs.once import Busy, Once, carrying
 from cascade.programs.wrapper import Wrapper
 

@@ -145,6 +145,8 @@ class Each(Flow):
 
     def steps(self, **fields: Any) -> Steps:
         """In portions."""
+        if self.over not in fields:
+            raise StepFailed(f"Each needs {self.over!r}, which is not there. There is: {told(fields)}.")
         items = fields[self.over]
         if isinstance(items, str) or not isinstance(items, Sequence):
             raise StepFailed(f"{self.over!r} is {items!r}, which is no list. Declare the field that gives it as one.")

@@ -87,13 +87,12 @@ def both(parts: Iterable[Ports | None]) -> Ports | None:
 def chained(parts: Iterable[tuple[Ports | None, Ports | None]]) -> Ports | None:
     """What parts (takes, gives) that follow one another take from outside."""
     needed: Ports | None = {}
-    there: set[str] = set()
+    there: set[str] | None = set()
     for takes, gives in parts:
-        fresh = None if takes is None else {name: port for name, port in takes.items() if name not in there}
-        needed = both([needed, fresh])
-        if needed is None or gives is None:
+        if takes is None or there is None:  # what an earlier part may give
             return None
-        there |= {name for name, port in gives.items() if port.sure}
+        needed = both([needed, {name: port for name, port in takes.items() if name not in there}])
+        there = None if gives is None else there | {name for name, port in gives.items() if port.sure}
     return needed
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import dspy
 
-from cascade.programs.calling import Call, awaited
+from cascade.programs.awaiting import awaited
+from cascade.programs.calling import Call
 
 APART = 1000
 """Draws of a draw are numbered from here, so that no two of them are the same call."""

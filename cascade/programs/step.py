@@ -3,16 +3,15 @@
 Invariant: every part of a flow is a `dspy.Module`; functions become one at the border.
 """
 
-import asyncio
-import contextvars
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import dspy
 
 from cascade.errors import ProgramError, StepFailed
+from cascade.programs.awaiting import finished, in_thread
 from cascade.programs.ports import Port, Ports, parameters
 
 
@@ -47,17 +46,13 @@ class Step(dspy.Module):  # type: ignore[misc]
     def forward(self, **fields: Any) -> Any:
         """Call it; an awaitable is awaited here, in a thread if this one has a loop already."""
         value = self.function(**fields)
-        return self._named(_finished(value) if inspect.isawaitable(value) else value)
+        return self._named(finished(value) if inspect.isawaitable(value) else value)
 
     async def aforward(self, **fields: Any) -> Any:
         """Await it, or run it in a thread."""
         if inspect.iscoroutinefunction(self.function):
             return self._named(await self.function(**fields))
-        return await asyncio.to_thread(self.forward_here, **fields)
-
-    def forward_here(self, **fields: Any) -> Any:
-        """`forward` for a thread: DSPy warns of who calls that directly."""
-        return type(self).forward(self, **fields)
+        return await in_thread(partial(Step.forward, self), fields)  # DSPy warns of who calls `self.forward`
 
     def _named(self, value: Any) -> Any:
         if isinstance(value, dspy.Example | Mapping):
@@ -82,15 +77,3 @@ def as_step(part: Any, gives: str | Sequence[str] | None = None) -> Any:
 def nothing() -> dict[str, Any]:
     """The function of a step that does nothing."""
     return {}
-
-
-def _finished(awaitable: Any) -> Any:
-    async def result() -> Any:
-        return await awaitable
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(result())
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(contextvars.copy_context().run, asyncio.run, result()).result()

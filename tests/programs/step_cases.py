@@ -8,12 +8,11 @@ from pydantic import BaseModel, Field
 from cascade.programs import (
     Cached,
     Contract,
+    Filtered,
     Guarded,
-    Kept,
     Lazy,
     Pipeline,
     Retry,
-    apart,
     fuse,
     fuse_filter,
     fuse_retrieval,
@@ -68,9 +67,8 @@ CASES = {
     "fuse": ProgramCase(lambda: fuse(Predict("question -> topic"), ChainOfThought("question, topic -> answer"))),
     "fuse_filter": ProgramCase(
         lambda: Pipeline(all=fuse_filter(Predict("question -> fits: bool"), ChainOfThought("question -> answer"))), says={"fits": "True"}),
-    "Kept": ProgramCase(
-        lambda: Kept(Predict("question -> fits: bool"), Predict("question -> answer"), passes="fits"), says={"fits": "True"}),
-    "apart": ProgramCase(lambda: apart(passages, process(), passages="passages", passage="passage")),
+    "Filtered": ProgramCase(
+        lambda: Filtered(Predict("question -> fits: bool"), Predict("question -> answer"), passes="fits"), says={"fits": "True"}),
     "fuse_retrieval": ProgramCase(
         lambda: fuse_retrieval(passages, process(), passages="passages", passage="passage"), says=LISTS),
 }  # fmt: skip

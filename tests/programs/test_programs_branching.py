@@ -1,5 +1,6 @@
 """Routers, conditions and structures: which way is gone, and that it is said."""
 
+import sys
 from enum import Enum
 from typing import Any, Literal
 
@@ -143,6 +144,8 @@ WRONG_DEFINITIONS = [
     (None, "at its top is None"),
     ({"router": {"routes": {"a": "one"}}}, "at router cannot be made: .*'by'"),
     ({"router": {"by": "size", "routes": {"a": "one"}, "default": "x"}}, "The default 'x' is no route"),
+    ({"pipeline": {"signature": 3, "steps": {"a": "one"}}}, "at pipeline cannot be made: its signature 3 cannot be read"),
+    ({"pipeline": {"signature": "text said", "steps": {"a": "one"}}}, "its signature 'text said' cannot be read"),
 ]  # fmt: skip
 
 
@@ -150,6 +153,28 @@ WRONG_DEFINITIONS = [
 def test_a_definition_is_refused_at_its_place(definition: Any, said: str) -> None:
     with pytest.raises(ProgramError, match=said):
         build(definition, PARTS)
+
+
+@pytest.mark.parametrize(
+    "type_",
+    ["antigravity.x", "antigravity", "list[\"__import__('antigravity')\"]", "\"__import__('antigravity')\"",
+     "Optional[\"__import__('antigravity')\"]", "Literal[list[\"__import__('antigravity')\"]]",
+     "dspy.Image[\"__import__('antigravity')\"]", "int | \"__import__('antigravity')\"", "dspy.clients.base_lm"],
+)  # fmt: skip
+def test_the_types_of_a_definition_run_nothing(type_: str) -> None:
+    """DSPy would import a module of that name, and pydantic evaluate a text in its place."""
+    sys.modules.pop("antigravity", None)
+    with pytest.raises(ProgramError, match="its signature has the type"):
+        build({"pipeline": {"signature": f"text: {type_} -> said", "steps": {"a": "one"}}}, PARTS)
+    assert "antigravity" not in sys.modules
+
+
+def test_the_types_of_a_definition_are_kept() -> None:
+    types = ["list[str]", "Literal['a', 2]", "dict[str, Any]", "Optional[int]", "float | None", "dspy.Image"]
+    fields = ", ".join(f"f{number}: {type_}" for number, type_ in enumerate(types))
+    made = build({"pipeline": {"signature": f"text, {fields} -> said", "steps": {"a": "one"}}}, PARTS)
+    assert [port.type for port in made.takes.values()] == [
+        str, list[str], Literal["a", 2], dict[str, Any], int | None, float | None, dspy.Image]  # fmt: skip
 
 
 def test_a_definition_that_is_too_deep_is_refused() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import dspy
 import pytest
 
-from cascade.errors import BudgetSpent, ProgramError, StepFailed
+from cascade.errors import BudgetSpent, DatasetError, ModelError, ProgramError, StepFailed
 from cascade.programs import (
     Call,
     Discard,
@@ -114,7 +114,7 @@ def test_a_late_step_failed_and_calls_no_further_step() -> None:
             super().__init__(lambda: 1, timeout=0.05)
             self.parts.append(Slow())
 
-    for run in (Outer(), lambda: asyncio.run(_with_time(Outer(), go_on))):
+    for run in (Outer(), lambda: asyncio.run(Outer().acall())):
         go_on.clear(), over.clear()
         said = run().said
         assert said[0].said == 1
@@ -124,12 +124,28 @@ def test_a_late_step_failed_and_calls_no_further_step() -> None:
     assert asked == []
 
 
-async def _with_time(program: Any, go_on: threading.Event) -> Any:
-    """The loop's threads are waited for when it ends: let them go on before."""
-    try:
-        return await program.acall()
-    finally:
-        go_on.set()
+def test_one_that_hangs_holds_up_no_other_and_no_loop() -> None:
+    """`asyncio.to_thread` would have few threads, and wait for all of them at the end."""
+    go_on = threading.Event()
+    program = Group(*[lambda: go_on.wait(20)] * 40, lambda: 1, timeout=1.0)
+    began = time.monotonic()
+    said = asyncio.run(program.acall()).said
+    assert time.monotonic() - began < 10
+    assert [one.reason.partition(":")[0] for one in said[:-1]] == ["TimeoutError"] * 40
+    assert said[-1].said == 1
+    go_on.set()
+
+
+@pytest.mark.parametrize("error", [DatasetError("no corpus"), ModelError("no weights")])
+def test_an_error_of_cascade_itself_is_no_data(error: Exception) -> None:
+    def broken() -> None:
+        raise error
+
+    group = Group(lambda: 1, broken)
+    for run in (group, lambda: asyncio.run(group.acall())):
+        with pytest.raises(type(error)) as caught:
+            run()
+        assert step_of(caught.value) == "part1"
 
 
 def test_an_order_to_stop_is_no_data_and_waits_for_what_is_in_flight_only() -> None:

@@ -8,7 +8,7 @@ from asking import asking
 
 from cascade.adopting import adopt, equivalent
 from cascade.errors import ProgramError, Refused, StepFailed
-from cascade.programs import Kept, Pipeline, apart, fuse, fuse_filter, fuse_retrieval
+from cascade.programs import Each, Filtered, Pipeline, Step, fuse, fuse_filter, fuse_retrieval
 
 Predict, ChainOfThought = dspy.Predict, dspy.ChainOfThought
 
@@ -99,7 +99,7 @@ def test_calls_are_halved() -> None:
 
 def test_a_filter_and_a_change_are_one_call() -> None:
     keep, change = Predict("text -> fits: bool"), Predict("text -> short")
-    plain, fused = Kept(keep, change, passes="fits"), fuse_filter(keep, change)
+    plain, fused = Filtered(keep, change, passes="fits"), fuse_filter(keep, change)
 
     def says(inputs: Any) -> dict[str, str]:
         fits = "good" in inputs["text"]
@@ -112,6 +112,12 @@ def test_a_filter_and_a_change_are_one_call() -> None:
     assert (calls, len(engine.requests) - calls) == (3, 2)
     assert [dict(said) for said in one] == [dict(said) for said in two] == [
         {"fits": True, "short": "good"}, {"fits": False, "short": None}]  # fmt: skip
+
+
+def test_a_filter_takes_and_gives_what_both_do() -> None:
+    plain = Filtered(Predict("text -> fits: bool"), lambda text, length: {"short": text[:length]}, passes="fits")
+    assert list(plain.takes or ()) == ["text", "length"]
+    assert not hasattr(plain, "replace")  # a pipeline of its parts would not filter
 
 
 def test_a_filter_must_say_what_passes() -> None:
@@ -137,7 +143,9 @@ def test_retrieval_and_processing_are_one_call_for_all_passages() -> None:
         return {"fact": "ABCDE"[int(inputs["passage"][-1])], "year": inputs["passage"][-1]}
 
     with asking(says) as engine:
-        many = apart(found, process, **how)(question="q")
+        many = Pipeline(search=Step(found, gives="passages"), process=Each(process, over="passages", each="passage"))(
+            question="q"
+        )
         calls = len(engine.requests)
         one = fuse_retrieval(found, process, **how)(question="q")
     assert (calls, len(engine.requests) - calls) == (5, 1)

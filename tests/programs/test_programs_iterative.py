@@ -85,9 +85,10 @@ def test_what_does_not_fit_is_said_when_it_is_put_together(make: Any, said: str)
         make()
 
 
-def test_optimizers_learn_from_the_best_iteration_alone() -> None:
+@pytest.mark.parametrize("scores", [("0.2", "0.8", "0.1"), ("0.8", "nan")])
+def test_optimizers_learn_from_the_best_iteration_alone(scores: tuple[str, ...]) -> None:
     program = Loop(dspy.Predict("question, former_draft -> draft"), dspy.Predict("draft -> score: float"), limit=3)
-    turns = iter(["0.2", "0.8", "0.1"])
+    turns = iter(scores)
     case = ProgramCase(lambda: program, says=lambda inputs: {} if "question" in inputs else {"score": next(turns)})
     with case.lm(), dspy.context(trace=[]):
         found = program(question="q")

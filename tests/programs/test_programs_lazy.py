@@ -14,7 +14,7 @@ from asking import asking, loud, model
 from dspy.utils.usage_tracker import track_usage
 
 from cascade.errors import BudgetSpent, StepFailed
-from cascade.programs import Call, Flow, Lazy, Parallel, Step, Steps
+from cascade.programs import Call, Flow, Lazy, Parallel, Pipeline, Step, Steps
 from cascade.testing import ScriptedEngine
 
 READ: dict[str, Any] = {
@@ -190,3 +190,12 @@ def test_usage_is_counted_where_it_was_called() -> None:
             assert not tracker.usage_data
             assert said.answer == "HI"
         assert tracker.usage_data
+
+
+@pytest.mark.parametrize("timeout", [None, 5.0])
+def test_a_program_that_is_lazy_runs_after_its_group_is_over(timeout: float | None) -> None:
+    """What ended is not given up: its steps may still be asked."""
+    lazy = Lazy(Pipeline(first=Step(lambda text: text.upper(), gives="loud")))
+    program = Parallel(one=lazy, two=Step(lambda text: 2 * text, gives="n"), timeout=timeout)
+    for said in (program(text="abc"), asyncio.run(program.acall(text="abc"))):
+        assert (said.loud, said.n) == ("ABC", "abcabc")

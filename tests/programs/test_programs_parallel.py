@@ -124,6 +124,8 @@ def test_each_item_is_asked_and_failures_are_left_out() -> None:
         some(ns=[0])
     with pytest.raises(StepFailed, match="'ns' is 'ab', which is no list"):
         some(ns="ab")
+    with pytest.raises(StepFailed, match=r"Each needs 'ns', which is not there\. There is: 'n'"):
+        some(n=1)
 
 
 def test_never_more_than_a_portion_at_once() -> None:
