@@ -59,8 +59,8 @@ serve: ## Serve the champion over HTTP: make serve EXP=qa [ARGS="--port 8000"].
 test: setup ## Run the tests, but for those that take minutes.
 	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(ARGS)
 
-test-all: setup ## Run all tests.
-	@$(BIN)/python -m pytest $(ARGS)
+test-all: setup ## Run all tests; the server is kept under load for ten minutes.
+	@$(BIN)/python -m pytest --soak-seconds 600 $(ARGS)
 
 lint: setup ## Check style and types.
 	@$(BIN)/ruff check .
