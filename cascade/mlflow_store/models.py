@@ -18,7 +18,7 @@ from typing import Any
 from cascade.errors import ExperimentError
 from cascade.journal import Journal, RunRecord, StageRecord
 from cascade.mlflow_store.content import params
-from cascade.sources import siblings
+from cascade.sources import siblings, statements
 
 CONFIG, STATE = "config.json", "state.json"
 PROGRAM_TAG = "cascade.program"
@@ -50,9 +50,12 @@ class Package:
 
     @cached_property
     def digest(self) -> str:
-        """12 hex digits of what the program does; equal digits mean the same program."""
-        text = json.dumps([self.config, self.state], sort_keys=True).encode()
-        return hashlib.sha256(text + self.source.read_bytes()).hexdigest()[:12]
+        """12 hex digits of what the program does; equal digits mean the same program.
+
+        What its file defines counts, and not the stages that `experiment = …` there may have today.
+        """
+        text = json.dumps([self.config, self.state, statements(self.source)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def package(journal: Journal, stage: StageRecord, weights: Callable[[str], Path | None]) -> Package:

@@ -93,6 +93,7 @@ def test_roll_back_rejects_and_it_is_not_proposed_again(learning: Project) -> No
     assert done.code == 0 and "Version 2 was taken out of service and rejected; version 1 serves again." in done.out
     assert versions(learning).aliases() == {"champion": "1"}
     assert versions(learning).numbered("2").rejected
+    learning.write("experiments/letters.py", EXPERIMENT.replace("Does", "Does and does"))
     demos_again = learning.cascade("run", "letters", "--new")
     assert demos_again.code == 0
     assert "challenger" not in versions(learning).aliases()
@@ -176,6 +177,7 @@ def test_new_test_rows_score_both_anew(learning: Project) -> None:
     assert log(learning)[-2].attempt == 2
 
 
+@pytest.mark.timeout(600)  # thirty seconds, but for a machine that has much else to do
 def test_twenty_at_once_from_four_processes(learning: Project) -> None:
     """Whoever comes first: each of the moves stands in the log once, in order, and aliases say what the log says."""
     for k in (1, 2, 3, 4):
@@ -190,7 +192,7 @@ def test_twenty_at_once_from_four_processes(learning: Project) -> None:
         )
         for seed in range(4)
     ]  # fmt: skip
-    said = [process.communicate(timeout=280) for process in children]
+    said = [process.communicate(timeout=580) for process in children]
     assert [process.returncode for process in children] == [0] * 4, said
     done = [line.split() for out, _ in said for line in out.splitlines() if line.split()[0] in ("promote", "rollback")]
     assert len(done) == 20
@@ -308,6 +310,7 @@ def test_each_entry_is_a_run_of_mlflow(learning: Project) -> None:
 def test_a_run_that_finds_nothing_better_than_the_champion_makes_no_version(learning: Project, uri: str) -> None:
     demos(learning, 2)
     learning.cascade("promote", "letters")
+    learning.write("experiments/letters.py", EXPERIMENT.replace("k=4", "k=1").replace("Does", "Why does"))
     done = learning.cascade("run", "letters", "--from", f"models:/letters{uri}", "--json")
     assert done.code == 0 and json.loads(done.out)["best_stage"] == "1-start", done.err
     assert [version.number for version in versions(learning).all()] == ["1"]
