@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote, urldefrag, urljoin, urlsplit, urlunsplit
 from urllib.robotparser import RobotFileParser
 
@@ -48,6 +49,7 @@ def crawl(
     agent: str = AGENT,
     loopback: bool = False,
     sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Crawl:
     """Read the pages of a site, from `start` on, breadth first.
 
@@ -56,11 +58,12 @@ def crawl(
         limits: of pages, depth, size and time, and the seconds between two requests; what robots.txt asks for is added.
         agent: how it calls itself, in requests and where it looks into robots.txt.
         loopback: whether this machine's own addresses may be asked.
+        sleep, clock: how it waits, and the seconds that it goes by.
 
     Raises:
         StepFailed: `start` cannot be asked at all: no such host, an address that is not public, closed by robots.txt.
     """
-    return _Walk(normalised(start), limits or Limits(), agent, loopback, sleep).run()
+    return _Walk(normalised(start), limits or Limits(), agent, loopback, (sleep, clock)).run()
 
 
 def normalised(url: str, base: str = "") -> str:
@@ -84,14 +87,15 @@ def normalised(url: str, base: str = "") -> str:
 
 
 class _Walk:
-    def __init__(self, start: str, limits: Limits, agent: str, loopback: bool, sleep: Callable[[float], None]) -> None:
+    def __init__(self, start: str, limits: Limits, agent: str, loopback: bool, time_: tuple[Any, Any]) -> None:
         if not start:
             raise StepFailed(
                 "The crawl has no start that can be asked. Give http://… or https://…, without a password."
             )
-        self.start, self.limits, self.agent, self.loopback, self.sleep = start, limits, agent, loopback, sleep
+        self.start, self.limits, self.agent, self.loopback = start, limits, agent, loopback
+        self.sleep, self.clock = time_
         self.origin = urlsplit(start)[:2]
-        self.ends = time.monotonic() + limits.seconds
+        self.ends = self.clock() + limits.seconds
         self.left_out: dict[str, str] = {}
         self.asked = 0
         self.robots = RobotFileParser()
@@ -164,8 +168,14 @@ class _Walk:
     def _fetch(self, url: str) -> Fetched:
         if self.asked:
             self.sleep(self._delay())
+        return self._asked_for(url)
+
+    def _asked_for(self, url: str, *, any_type: bool = False) -> Fetched:
         self.asked += 1
-        return fetch(url, self.limits, agent=self.agent, loopback=self.loopback, ends=self.ends)
+        left = self.ends - self.clock()
+        if left <= 0:
+            return Fetched(reason=self._late())
+        return fetch(url, self.limits, agent=self.agent, loopback=self.loopback, seconds=left, any_type=any_type)
 
     def _delay(self) -> float:
         return max(self.limits.delay, float(self.robots.crawl_delay(self.agent) or 0))
@@ -173,19 +183,19 @@ class _Walk:
     def _spent(self, pages: int) -> str:
         if pages >= self.limits.pages:
             return f"more than {self.limits.pages} pages"
-        return f"more than {self.limits.seconds:g} s" if time.monotonic() > self.ends else ""
+        return self._late() if self.clock() > self.ends else ""
+
+    def _late(self) -> str:
+        return f"more than {self.limits.seconds:g} s"
 
     def _read_robots(self) -> None:
         """As RFC 9309 has it: not there is open, not to be had is closed."""
         url = urlunsplit((*self.origin, "/robots.txt", "", ""))
-        got = fetch(url, self.limits, agent=self.agent, loopback=self.loopback, ends=self.ends, any_type=True)
-        self.asked += 1
+        got = self._asked_for(url, any_type=True)
         if got.status in _REDIRECTS:
             target = normalised(got.headers.get("location", ""), url)
             if urlsplit(target)[:2] == self.origin:
-                got = fetch(
-                    target, self.limits, agent=self.agent, loopback=self.loopback, ends=self.ends, any_type=True
-                )
+                got = self._asked_for(target, any_type=True)
         if got.reason or got.status >= 500 or got.status in _REDIRECTS:
             raise StepFailed(f"robots.txt of {self.start!r} cannot be had: {got.reason or f'HTTP {got.status}'}.")
         self.robots.parse(got.text.splitlines() if got.status == 200 else [])

@@ -51,13 +51,19 @@ class Fetched:
 
 
 def fetch(
-    url: str, limits: Limits, *, agent: str, loopback: bool = False, ends: float = float("inf"), any_type: bool = False
+    url: str,
+    limits: Limits,
+    *,
+    agent: str,
+    loopback: bool = False,
+    seconds: float = float("inf"),
+    any_type: bool = False,
 ) -> Fetched:
     """Ask for one URL.
 
     Args:
         loopback: whether addresses of this machine may be asked; other addresses that are not public never are.
-        ends: `time.monotonic()` after which nothing more is read.
+        seconds: after which nothing more is read, where that is less than the limit for an answer.
         any_type: also what is no HTML.
     """
     parts = urlsplit(url)
@@ -65,13 +71,13 @@ def fetch(
         address = _address(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80), loopback)
     except (OSError, ValueError) as error:
         return Fetched(reason=str(error) or type(error).__name__)
-    timeout = max(0.01, min(limits.timeout, ends - time.monotonic()))
+    timeout = max(0.01, min(limits.timeout, seconds))
     connection = _connection(parts.scheme, parts.netloc, address, timeout)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
         headers = {"User-Agent": agent, "Accept": ", ".join(_TYPES), "Accept-Encoding": "identity"}
         connection.request("GET", target, headers=headers)
-        return _answer(connection.getresponse(), limits, min(ends, time.monotonic() + timeout), any_type)
+        return _answer(connection.getresponse(), limits, time.monotonic() + timeout, any_type)
     except (OSError, http.client.HTTPException, ValueError) as error:
         return Fetched(reason=f"{type(error).__name__}: {error}".removesuffix(": "))
     finally:

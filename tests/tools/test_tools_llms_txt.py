@@ -1,11 +1,12 @@
 """llms.txt: what is written is read back as the same, and what is no such file is told."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascade.tools.llms_txt import Link, LlmsTxt, faults, parse, text_of
 
+unhurried = settings(deadline=None)
 FILE = LlmsTxt(
     "Pears",
     "All about pears.",
@@ -78,6 +79,7 @@ FILES = st.builds(
 )  # fmt: skip
 
 
+@unhurried
 @given(FILES)
 def test_whatever_is_written_is_a_valid_file(file: LlmsTxt) -> None:
     text = text_of(file)
@@ -87,6 +89,7 @@ def test_whatever_is_written_is_a_valid_file(file: LlmsTxt) -> None:
     assert [len(links) for _, links in again.sections] == [len(links) for _, links in file.sections]
 
 
+@unhurried
 @given(st.text())
 def test_any_text_is_read_without_an_error(text: str) -> None:
     faults(text)

@@ -8,12 +8,14 @@ from typing import Any
 import dspy
 import pytest
 from dspy.utils.exceptions import AdapterParseError
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cascade.errors import StepFailed
 from cascade.testing import ScriptedEngine
 from cascade.tools.sealed import _STARTERS, Sealed, anonymous, leaked
+
+unhurried = settings(deadline=None)
 
 
 @pytest.mark.parametrize(
@@ -102,12 +104,14 @@ def messages(draw: Callable[..., Any]) -> tuple[list[str], str]:
     return secrets, text
 
 
+@unhurried
 @given(messages())
 def test_no_secret_is_left_wherever_it_stands(made: tuple[list[str], str]) -> None:
     secrets, text = made
     assert leaked(secrets, anonymous(text)) == []
 
 
+@unhurried
 @given(st.text())
 def test_doing_it_again_changes_nothing_and_what_is_left_is_harmless(text: str) -> None:
     once = anonymous(text)
