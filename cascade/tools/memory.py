@@ -102,7 +102,7 @@ class Memories:
     def extract(self, user: str, said: str) -> tuple[str, ...]:
         """Let mem0 ask DSPy's LM what of a message is worth keeping, and keep that; returns the texts.
 
-        Its prompt has some 7,000 tokens and wants JSON back: for large models.
+        Its prompt has some 8,600 tokens and wants JSON back: for large models, not for the embedded one.
 
         Raises:
             StepFailed: no LM is set, it fails, or nothing can be written.
