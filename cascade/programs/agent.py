@@ -161,7 +161,7 @@ def _choosing(signature: Any, tools: Mapping[str, Any], one_text: bool, thinks: 
     if thinks:
         made = made.append("thought", dspy.OutputField(desc="what is known, and what is missing"), type_=str)
     desc = "; ".join([*lines, finish])
-    made = made.append("tool", dspy.OutputField(desc=desc), type_=Literal[(*tools, FINISH)])  # type: ignore[valid-type]
+    made = made.append("tool", dspy.OutputField(desc=desc), type_=Literal[(*tools, FINISH)])
     if one_text:
         return made.append("argument", _short_text("what the tool is given"), type_=str)
     return made.append("arguments", dspy.OutputField(desc="what the tool is given, by name"), type_=dict[str, Any])

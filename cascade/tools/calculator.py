@@ -83,7 +83,7 @@ def calculate(expression: str) -> Number:
 def _value(node: ast.expr, depth: int) -> Number:
     if depth > _DEEPEST:
         raise StepFailed(f"The expression is nested more than {_DEEPEST} deep. Write a shorter one.")
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         return _checked(node.value)
     if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
         return _checked(_BINARY[type(node.op)](_value(node.left, depth + 1), _value(node.right, depth + 1)))
