@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dspy
+from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError
 
 from cascade.agreement import Agreement, agreement
 from cascade.dataset import Dataset, Split, load
@@ -117,7 +118,7 @@ class Judge:
 
     def _held(self, settings: Settings, lm: Any) -> Agreement:
         """From the record, or by asking it about all labelled answers; whoever comes meanwhile waits."""
-        here = (settings.home, self.name, self.labelled.name, lm.model)
+        here = (settings.home, self.name, self.labelled.name, self.field, self.program, lm.model)
         with _holding:
             if here not in _known:
                 split = load(self.labelled, settings.project).test
@@ -132,7 +133,7 @@ class Judge:
         def verdict(row: Mapping[str, Any]) -> Any:
             try:
                 return self._ask(lm, {name: row[name] for name in split.inputs})
-            except Exception:  # an answer in no format is a verdict that agrees with no label
+            except (AdapterParseError, ContextWindowExceededError):  # no verdict, which agrees with no label
                 return None
 
         with ThreadPoolExecutor(dspy.settings.num_threads or 1) as pool:
@@ -161,7 +162,7 @@ class Judge:
 
 
 _holding = threading.Lock()
-_known: dict[tuple[Path, str, str, str], Agreement] = {}
+_known: dict[tuple[Any, ...], Agreement] = {}
 """Of this process, which asks for every verdict."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import dspy
 import pytest
+from dspy.utils.exceptions import LMRateLimitError
 from scripted import Asks, rows, settings_in
 
 from cascade.check import prepare
@@ -116,6 +117,19 @@ def test_a_judge_that_does_not_agree_is_not_heard(tmp_path: Path) -> None:
         ):
             ask(lms_in(tmp_path, engine))
     assert len(engine.requests) == 30
+
+
+def test_a_model_that_cannot_be_reached_is_no_judge_that_disagrees(tmp_path: Path) -> None:
+    """What would be kept for ever is what it says, not that it was away."""
+
+    class Away(ScriptedEngine):
+        def complete(self, request: Any) -> Any:
+            raise LMRateLimitError("too many", model="judge")
+
+    with pytest.raises(LMRateLimitError):
+        ask(lms_in(tmp_path, Away(lambda *_: {})))
+    assert not (tmp_path / ".cascade" / "judges").exists()
+    assert ask(lms_in(tmp_path, script(faults=3))) == "partly"
 
 
 def test_no_run_goes_on_with_such_a_judge(tmp_path: Path) -> None:

@@ -17,9 +17,8 @@ from dspy.adapters.utils import parse_value
 
 from cascade.fields import plain
 from cascade.program import thawed
+from cascade.programs.keys import LABELS
 
-LABELS = "cascade_labels"
-"""Name in DSPy's context of the example whose labels are said."""
 Trace = list[tuple[Any, dict[str, Any], Any]]
 
 
@@ -56,10 +55,10 @@ def labelled(program: Any, examples: Sequence[Any], num_threads: int | None = No
         ]
         if len(whole) == len(told):
             return trace
-        with dspy.context(trace=[], **{LABELS: example}):
+        with dspy.context(trace=[], lm=None, **{LABELS: example}):
             with suppress(Exception):
                 twin(**example.inputs())
-            said = [(own[id(one)], given, answer) for one, given, answer in dspy.settings.trace]
+            said = [(own[id(one)], given, answer) for one, given, answer in dspy.settings.trace if id(one) in own]
         return trace + [entry for entry in said if all(entry[0] is not one for one in whole)]
 
     with ThreadPoolExecutor(num_threads or dspy.settings.num_threads) as pool:

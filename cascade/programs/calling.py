@@ -20,6 +20,7 @@ import dspy
 
 from cascade.errors import CascadeError, StepFailed
 from cascade.programs.awaiting import awaited, started
+from cascade.redaction import told
 
 PLACE = "cascade_place"
 WATCHERS = "cascade_watchers"
@@ -57,8 +58,8 @@ class Failed:
 
     @property
     def reason(self) -> str:
-        """Kind and message, in one line."""
-        return " ".join(f"{type(self.error).__name__}: {self.error}".split()).removesuffix(":")
+        """Kind and message, in one line, without keys."""
+        return told(self.error).removesuffix(": ")
 
 
 @dataclass

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from cascade.errors import ProgramError, StepFailed
 from cascade.programs.awaiting import awaited
-from cascade.programs.calling import PLACE, Place
+from cascade.programs.calling import PLACE, Place, prediction_of
 from cascade.programs.flow import told
 from cascade.programs.ports import Port, Ports, gives_of, takes_of
 from cascade.programs.wrapper import VERSIONS, Wrapper, reserve
@@ -110,12 +110,12 @@ class Contract(Wrapper):
     def forward(self, **fields: Any) -> Any:
         """Check, run, check; raises `ContractBroken`."""
         before, fields = self._taken(fields)
-        return self._given(self.module(**fields), before)
+        return self._given(prediction_of(self.module(**fields), _step() or type(self).__name__), before)
 
     async def aforward(self, **fields: Any) -> Any:
         """The same, awaited."""
         before, fields = self._taken(fields)
-        return self._given(await awaited(self.module, fields), before)
+        return self._given(prediction_of(await awaited(self.module, fields), _step() or type(self).__name__), before)
 
     def _taken(self, fields: Mapping[str, Any]) -> tuple[Mapping[str, str], dict[str, Any]]:
         before = fields.get(VERSIONS) or {}

@@ -14,7 +14,7 @@ import dspy
 from dspy.utils.exceptions import LMError
 
 from cascade.errors import CascadeError, ProgramError, StepFailed
-from cascade.programs.calling import PLACE, Call, Place
+from cascade.programs.calling import PLACE, Call, Failed, Place
 from cascade.programs.flow import Flow, Steps
 from cascade.programs.ports import Port, Ports, gives_of, takes_of
 from cascade.programs.rollouts import drawn
@@ -156,8 +156,8 @@ class _Wait(dspy.Module):  # type: ignore[misc]
 
 
 def _told(error: Exception, action: str) -> dict[str, str]:
-    text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
     step = ".".join((*dspy.settings.get(PLACE, Place()).path, "module"))
+    text = Failed(step, error).reason
     return {"step": step, "error": text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…", "action": action}
 
 

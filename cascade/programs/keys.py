@@ -22,6 +22,8 @@ _EXACT = (bool, int, float, str, bytes, type(None))
 _TOLD = (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, pathlib.PurePath, uuid.UUID, enum.Enum)
 ROLLOUT = "cascade_rollout"
 """Which of several answers to one example an evaluation asks for, where it stands in DSPy's context."""
+LABELS = "cascade_labels"
+"""The example whose labels predictors say in place of asking, where it stands there."""
 
 
 class Unkeyed(Exception):
@@ -88,6 +90,7 @@ def call_key(module: Any, fields: Mapping[str, Any]) -> Any:
         _lm(dspy.settings.lm),
         _adapter(dspy.settings.adapter),
         dspy.settings.get(ROLLOUT),
+        Same(dspy.settings.get(LABELS)),
     )
 
 

@@ -18,6 +18,7 @@ from dspy.utils.callback import ACTIVE_CALL_ID, BaseCallback
 
 from cascade.programs.calling import Visit, watching
 from cascade.programs.lazy import LazyPrediction
+from cascade.redaction import told
 
 Shown = Callable[[Any], Any]
 """How a value is kept: shortened, redacted, or not at all."""
@@ -164,7 +165,7 @@ class Recorder(BaseCallback):  # type: ignore[misc]
         if self.shown:
             span.outputs = self.shown(_still(outputs))
         if exception is not None:
-            span.error = " ".join(f"{type(exception).__name__}: {exception}".split())[:200]
+            span.error = told(exception)[:200]
 
     def _add(self, call_id: str, *, calls: int = 0, cached: int = 0, tokens: tuple[int, int] | None = None) -> None:
         """Count for a call and for all inside which it was made."""

@@ -13,10 +13,11 @@ from concurrent.futures import TimeoutError as Late
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from cascade.errors import StepFailed
 
+T = TypeVar("T")
 _SYMBOL = re.compile(r"[A-Z0-9.^=-]{1,12}")
 
 
@@ -153,9 +154,9 @@ class Live:
             self._given = _yfinance()
         return self._given
 
-    def _within(self, company: str, ask: Callable[[str], Any]) -> Any:
+    def _within(self, company: str, ask: Callable[[str], T]) -> T:
         """Ask in a thread, because yfinance has no time-out of its own for most of what it asks."""
-        told: Future[Any] = Future()
+        told: Future[T] = Future()
         threading.Thread(target=_answering, args=(told, ask, company), name="market", daemon=True).start()
         try:
             return told.result(self.timeout)

@@ -4,13 +4,14 @@ Rules that look for what is personal miss what they do not know. These keep what
 rest: every capitalised word but the usual first ones of a sentence, every number of three digits or more, every word
 with digits in it. Invariant: what a sealed step sends has passed `anonymous`, whatever the program or its demos put in.
 
-What passes are names written in small letters, and names that are such words as a sentence begins with.
+What passes are names and numbers written in words of small letters, names that are such words as a sentence begins
+with, and single numbers below 100, of which several fields may hold one each.
 """
 
 import copy
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import dspy
@@ -44,12 +45,13 @@ _JOINED = r"(?:_|[^\s\w,;:!?()\[\]<>\"“”„|])"
 """Between the parts of one word, as in O'Brien, Anna-Lena and J.R.: what is not known to part words."""
 _PIECE = re.compile(rf"(?P<stand_in>{_STAND_IN})|(?P<address>\S*(?:@|://|www\.)\S*)|[^\W_]+(?:{_JOINED}[^\W_]+)*")
 _ORDINAL = re.compile(r"\d{1,2}(?:st|nd|rd|th)")
-_NUMBERS = re.compile(rf"(?:{NUMBER}|\d+)(?:[\s.,:/()+-]*(?:{NUMBER}|\d+))+")
+_DIGITS = rf"(?:{NUMBER}|(?<!\[P)(?<!\[P\d)\d+)"
+_NUMBERS = re.compile(rf"{_DIGITS}(?:[\W_]*{_DIGITS})+")
 _BEFORE_A_NAME = re.compile(rf"\b\d{{1,2}}(?=,? {NAME})")
 _ENDS = re.compile(r"(?:^|[.!?\n])[\s\"'“”‘’()\[\]-]*$")
 _SHORTENED = re.compile(r"\b(?:mr|mrs|ms|dr|st|prof|no|\w)\.\s*$", re.IGNORECASE)
 _COMMON = frozenset(
-    ("com", "example", "net", "org", "Street", "Road", "Lane", "Avenue", "Way", "Court", "Close", "Hill")
+    ("com", "example", "net", "org", "street", "road", "lane", "avenue", "way", "court", "close", "hill")
 )
 
 
@@ -59,7 +61,7 @@ def anonymous(text: str) -> str:
     >>> anonymous("I am Ann Lee, 14 Mill Lane. Please call (212) 555-0134 or write to ann@example.org.")
     'I am <name> <name>, <number> <name> <name>. Please call <phone> or write to <email>.'
     """
-    found = impersonal("".join(filter(_is_seen, unicodedata.normalize("NFKC", text))))
+    found = impersonal(_plain(text))
     found = _PIECE.sub(lambda piece: _kept(piece, found), found)
     found = _NUMBERS.sub(lambda run: run[0] if run[0].isdigit() and len(run[0]) < 3 else NUMBER, found)
     return _BEFORE_A_NAME.sub(NUMBER, found)
@@ -71,7 +73,7 @@ def leaked(secrets: Iterable[str], text: str) -> list[str]:
     >>> leaked(["Ann Lee", "GB33 TEST 0000 1234"], "Is Lee at home?")
     ['Ann Lee']
     """
-    words = set(re.findall(r"[^\W\d_]{3,}|\d{3,}", unicodedata.normalize("NFKC", text)))
+    words = _telling(text)
     return [secret for secret in secrets if words & _telling(secret)]
 
 
@@ -124,24 +126,40 @@ def _sealed(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _value(value, name) for name, value in fields.items()}
 
 
-def _value(value: Any, name: str) -> Any:
-    if isinstance(value, str):
-        return anonymous(value)
+def _value(value: Any, name: str, several: bool = False) -> Any:
+    """A value as it may be sent; of several numbers in one field none, because they may be one that was taken apart."""
     if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return NUMBER if several and value.strip().isdigit() else anonymous(value)
     if isinstance(value, int | float):
-        return value if abs(value) < 100 else NUMBER
+        return NUMBER if several or not abs(value) < 100 else value
+    several = several or sum(_is_number(one) for one in _leaves(value)) > 1
     if isinstance(value, Mapping):
-        return {anonymous(str(key)): _value(part, name) for key, part in value.items()}
+        return {_value(str(key), name, several): _value(part, name, several) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_value(part, name) for part in value]
+        return [_value(part, name, several) for part in value]
     raise StepFailed(
         f"The field {name!r} is a {type(value).__name__}, which cannot be looked through before it is sent. Give text."
     )
 
 
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from (str(key), *_leaves(part))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _leaves(part)
+    else:
+        yield value
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, bool) and str(value).strip().replace(".", "", 1).isdigit()
+
+
 def _is_seen(character: str) -> bool:
-    """Not one of those that hide between letters: formats, controls, marks."""
     return character in "\n\t" or unicodedata.category(character) not in ("Cf", "Cc", "Mn")
 
 
@@ -166,5 +184,11 @@ def _name_follows(text: str) -> bool:
     return after is not None and after[1][0] != after[1][0].lower() and after[1] not in _ITSELF
 
 
-def _telling(secret: str) -> set[str]:
-    return set(re.findall(r"[^\W\d_]{3,}|\d{3,}", unicodedata.normalize("NFKC", secret))) - _COMMON
+def _telling(text: str) -> set[str]:
+    """Words and numbers, in small letters: who looks for a name does not care how it is written."""
+    return set(re.findall(r"[^\W\d_]{3,}|\d{3,}", _plain(text).casefold())) - _COMMON
+
+
+def _plain(text: str) -> str:
+    """In letters of one kind, without those that hide between others: formats, controls, marks."""
+    return "".join(filter(_is_seen, unicodedata.normalize("NFKC", text)))

@@ -162,7 +162,8 @@ _making = threading.Lock()
 def _read(path: Path, _changed: int, _size: int) -> Index:
     content = path.read_bytes()
     passages: list[Passage] = []
-    for number, line in enumerate(content.decode("utf-8").splitlines(), 1):
+    lines = content.decode("utf-8").split("\n")  # not splitlines: JSON may hold other line ends inside a text
+    for number, line in enumerate(lines[:-1] if not lines[-1] else lines, 1):
         passage = _json(line)
         if not isinstance(passage, dict) or not all(isinstance(passage.get(name), str) for name in ("id", "text")):
             raise DatasetError(f'{path}, line {number} is no passage. Write {{"id": "a-1", "text": "…"}}.')

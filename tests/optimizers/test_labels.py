@@ -9,6 +9,8 @@ from pydantic import BaseModel
 from cascade.errors import StageFailed
 from cascade.optimizers import BootstrapFinetune, NearestDemos
 from cascade.optimizers.labels import has_labels, held, labelled
+from cascade.programs import Cached, Pipeline
+from cascade.testing import ScriptedEngine
 
 
 class Two(dspy.Module):
@@ -71,6 +73,30 @@ def test_where_no_step_has_labels_it_is_said() -> None:
 
 def test_a_step_behind_one_without_labels_has_none() -> None:
     assert labelled(Two(), [example("one", answer="a1")]) == [[]]
+
+
+def test_equal_questions_with_other_labels_are_not_answered_from_a_cache() -> None:
+    program = Pipeline(think=Cached(dspy.Predict("question -> hint")), ask=dspy.Predict("hint, question -> answer"))
+    rows = [example("same", hint=hint, answer=hint * 2) for hint in ("a", "b")] + [example("same", answer="c")]
+    assert [[dict(said) for *_, said in trace] for trace in labelled(program, rows, num_threads=1)] == [
+        [{"hint": "a"}, {"answer": "aa"}],
+        [{"hint": "b"}, {"answer": "bb"}],
+        [],
+    ]
+
+
+def test_a_predictor_that_is_none_of_the_program_s_asks_nobody() -> None:
+    class Makes(Two):
+        def forward(self, question: str) -> Any:
+            self.think(question=question)
+            return dspy.Predict("question -> answer")(question=question)
+
+    def never(*_: Any) -> Any:
+        raise AssertionError("asked")
+
+    with dspy.context(lm=dspy.LM("scripted/base", engine=ScriptedEngine(never), cache=False)):
+        (trace,) = labelled(Makes(), [example("one", hint="h1", answer="a1")])
+    assert [dict(said) for *_, said in trace] == [{"hint": "h1"}]
 
 
 class Claim(BaseModel):

@@ -11,7 +11,7 @@ from asking import asking
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cascade.dataset import Split
-from cascade.errors import ProgramError
+from cascade.errors import ProgramError, StepFailed
 from cascade.evaluation import evaluate
 from cascade.metrics import Metric
 from cascade.programs import Contract, ContractBroken, Pipeline, Step
@@ -125,3 +125,13 @@ def test_a_broken_contract_is_a_failing_example_and_ends_no_evaluation() -> None
     found = evaluate(step, split, Metric(lambda _example, said: said.confidence))
     assert found.failures == 2
     assert "gave confidence = 1.5" in found.outcomes[2].error
+
+
+def test_a_module_that_gives_no_fields_is_told() -> None:
+    class Says(dspy.Module):
+        def forward(self, text: str) -> Any:
+            return {"n": 1} if text == "a table" else text
+
+    with pytest.raises(StepFailed, match="Step 'rate' returned str, which has no named fields"):
+        Pipeline(rate=Contract(Says()))(text="x")
+    assert Pipeline(rate=Contract(Says()))(text="a table").n == 1

@@ -141,6 +141,16 @@ def test_keys_are_taken_out_and_texts_shortened(monkeypatch: pytest.MonkeyPatch,
     assert "***" in text
     spans = [json.loads(line) for line in text.splitlines()]
     assert len(spans) == 3
+    key = "very-secret-0123456789"
+
+    def refused(question: str) -> Any:
+        raise ValueError(f"401 for {key}")
+
+    ours = Guarded(Parallel(a=refused, b=Step(lambda: 1, gives="n")), skip=True)
+    with asking(), trace(ours) as t:
+        said = ours(question="hi")
+    assert key not in json.dumps([t.to_json(), said.toDict()])
+    assert said.failed == {"module.a": "ValueError: 401 for ***"}
     assert len(spans[0]["inputs"]["question"]) == 50
     with pytest.raises(CascadeError, match="cannot be written"):
         t.write(tmp_path / "no" / "folder")

@@ -143,6 +143,11 @@ def test_a_corpus_that_is_none_is_one_error(corpus: Path, content: str, said: st
         Search("boats")
 
 
+def test_a_passage_may_hold_other_line_ends(corpus: Path) -> None:
+    corpus.write_text('{"id": "a", "text": "one\u2028two\x85three"}\n', "utf-8")
+    assert index_of("boats").passages[0]["text"] == "one\u2028two\x85three"
+
+
 @pytest.mark.usefixtures("corpus")
 def test_no_corpus_is_one_error_that_says_where_it_belongs() -> None:
     with pytest.raises(DatasetError, match=r"has no corpus to search. Add .*datasets/ships/corpus.jsonl"):

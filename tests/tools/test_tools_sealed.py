@@ -30,6 +30,8 @@ unhurried = settings(deadline=None)
         ("born on the 4th of March 1988", "born on the 4th of <name> <number>"),
         ("We sent 2 of 12 boxes, $7", "We sent 2 of 12 boxes, $7"),
         ("it is 4 2-4 2", "it is <number>"),  # one number that was taken apart
+        ('41|55; 55! [01] "34" <7> “8”', "<number>”"),
+        ("[P1] 14 [P12], 15", "[P1] 14 [P12], 15"),
         ("We met. When I called, I'm sure. What now?", "We met. When I called, I'm sure. What now?"),
         ("We met Will. Will you help?", "We met <name>. <name> you help?"),
         ("How Are you", "<name> <name> you"),
@@ -58,6 +60,9 @@ def test_cases(text: str, left: str) -> None:
         ("ann.lee@example.com", "ask example.com", False),
         ("ann.lee@example.com", "ask ann", True),
         ("Ｌｅｅ", "Lee", True),
+        ("Ann Lee", "is lee at home", True),
+        ("Ann Lee", "L\u200bee", True),
+        ("14 Mill Lane", "in the lane", False),
     ],
 )
 def test_what_counts_as_told(secret: str, text: str, told: bool) -> None:
@@ -145,6 +150,15 @@ def test_demos_instructions_and_lists_are_sealed_too() -> None:
     assert all(word not in sent for word in ("Roe", "Poe", "Bo", "Cy", "ann@", "0123456789", "1988"))
     assert "I am <name> <name>" in sent
     assert "44" in sent
+
+
+@pytest.mark.parametrize(
+    "value", [[41, 55, 55], ["41", "55"], [[41], [55]], {"a": 41, "b": [55]}, {"41": "x", "55": "y"}, {"41": 55}, [41.5, 55]]
+)  # fmt: skip
+def test_a_number_that_was_taken_apart_in_a_field_is_sealed(value: Any) -> None:
+    sent = "\n".join(wire(Sealed(dspy.Predict("text: Any -> said")), text=value))
+    assert "41" not in sent and "55" not in sent
+    assert "41" in "\n".join(wire(Sealed(dspy.Predict("text: Any -> said")), text=[41, True]))
 
 
 def test_an_answer_in_no_format_opens_no_other_way_out() -> None:
