@@ -12,7 +12,7 @@ import pytest
 from cascade.experiment import Experiment
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCKS = [
     pytest.param(text, id=f"{page.name}-{number}")
     for page in PAGES

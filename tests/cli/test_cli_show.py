@@ -13,7 +13,7 @@ def normal(text: str, folder: Path) -> str:
     """Ids, times, paths and hashes as what they are."""
     text = text.replace(str(folder), "PROJECT")
     for pattern, word in (
-        (r"\d{8}-\d{6}-[0-9a-f]{4}", "RUN"), (r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "MOMENT"), (r"\b\d+s\b", "TIME"), (r"\b[0-9a-f]{12}\b", "HASH"),
+        (r"\d{8}-\d{6}-[0-9a-f]{4}", "RUN"), (r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "MOMENT"), (r"\b\d+s\b", "TIME"), (r"\b\d+\.\d\d s\b", "LATENCY"), (r"\b[0-9a-f]{12}\b", "HASH"),
     ):  # fmt: skip
         text = re.sub(pattern, word, text)
     return re.sub(r" {2,}", "  ", text)

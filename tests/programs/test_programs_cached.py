@@ -12,7 +12,7 @@ from typing import Any
 
 import dspy
 import pytest
-from asking import asking, model
+from step_asking import asking, model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel

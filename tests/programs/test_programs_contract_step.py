@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import dspy
 import pytest
-from asking import asking
+from step_asking import asking
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cascade.dataset import Split

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import dspy
 import pytest
-from asking import asking
+from step_asking import asking
 
 from cascade.adopting import adopt, equivalent
 from cascade.errors import ProgramError, Refused, StepFailed

@@ -5,7 +5,7 @@ from typing import Any
 
 import dspy
 import pytest
-from asking import asking, model
+from step_asking import asking, model
 from dspy.utils.exceptions import AdapterParseError, LMRateLimitError
 
 from cascade.errors import BudgetSpent, LedgerError, MetricError, ProgramError, StepFailed

@@ -10,7 +10,7 @@ from typing import Any
 
 import dspy
 import pytest
-from asking import asking, loud, model
+from step_asking import asking, loud, model
 from dspy.utils.usage_tracker import track_usage
 
 from cascade.errors import BudgetSpent, StepFailed

@@ -11,7 +11,7 @@ from typing import Any
 
 import dspy
 import pytest
-from asking import asking
+from step_asking import asking
 from rich.console import Console
 
 from cascade.errors import CascadeError, ProgramError
