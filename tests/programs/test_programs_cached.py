@@ -12,10 +12,10 @@ from typing import Any
 
 import dspy
 import pytest
-from step_asking import asking, model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
+from step_asking import asking, model
 
 from cascade.errors import BudgetSpent, ProgramError
 from cascade.programs import Cached, Step

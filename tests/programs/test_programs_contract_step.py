@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import dspy
 import pytest
-from step_asking import asking
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from step_asking import asking
 
 from cascade.dataset import Split
 from cascade.errors import ProgramError, StepFailed

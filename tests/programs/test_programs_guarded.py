@@ -5,8 +5,8 @@ from typing import Any
 
 import dspy
 import pytest
-from step_asking import asking, model
 from dspy.utils.exceptions import AdapterParseError, LMRateLimitError
+from step_asking import asking, model
 
 from cascade.errors import BudgetSpent, LedgerError, MetricError, ProgramError, StepFailed
 from cascade.programs import Contract, Guarded, Pipeline, Retry, Step

@@ -10,8 +10,8 @@ from typing import Any
 
 import dspy
 import pytest
-from step_asking import asking, loud, model
 from dspy.utils.usage_tracker import track_usage
+from step_asking import asking, loud, model
 
 from cascade.errors import BudgetSpent, StepFailed
 from cascade.programs import Call, Flow, Lazy, Parallel, Pipeline, Step, Steps

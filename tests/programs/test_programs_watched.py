@@ -11,8 +11,8 @@ from typing import Any
 
 import dspy
 import pytest
-from step_asking import asking
 from rich.console import Console
+from step_asking import asking
 
 from cascade.errors import CascadeError, ProgramError
 from cascade.programs import Cached, Contract, Guarded, Lazy, Parallel, Pipeline, Step, profile
