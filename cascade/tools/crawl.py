@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, urldefrag, urljoin, urlsplit, urlunsplit
-from urllib.robotparser import RobotFileParser
 
 from cascade.errors import StepFailed
 from cascade.tools.html_text import Document, read_html
 from cascade.tools.http import Fetched, Limits, fetch
+from cascade.tools.robots import Robots, read_robots
 
 AGENT = "cascade-crawler"
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -94,7 +94,7 @@ class _Walk:
         self.ends = time.monotonic() + limits.seconds
         self.left_out: dict[str, str] = {}
         self.asked = 0
-        self.robots = RobotFileParser()
+        self.robots = Robots()
 
     def run(self) -> Crawl:
         """Breadth first; each URL at most once."""
@@ -137,7 +137,7 @@ class _Walk:
         """The page behind a URL, through redirects that stay inside; None where there is a reason not to read it."""
         first = url
         for _ in range(_MOST_REDIRECTS):
-            if not self.robots.can_fetch(self.agent, url):
+            if not self.robots.allow(url):
                 self.left_out[first] = "robots.txt closes it"
                 return None
             got = self._fetch(url)
@@ -162,18 +162,22 @@ class _Walk:
         return Page(url, read_html(got.text))
 
     def _fetch(self, url: str) -> Fetched:
+        wait = max(self.limits.delay, self.robots.delay) if self.asked else 0.0
+        if time.monotonic() + wait > self.ends:
+            return Fetched(reason=self._too_long)
         if self.asked:
-            self.sleep(self._delay())
+            self.sleep(wait)
         self.asked += 1
         return fetch(url, self.limits, agent=self.agent, loopback=self.loopback, ends=self.ends)
 
-    def _delay(self) -> float:
-        return max(self.limits.delay, float(self.robots.crawl_delay(self.agent) or 0))
+    @property
+    def _too_long(self) -> str:
+        return f"more than {self.limits.seconds:g} s"
 
     def _spent(self, pages: int) -> str:
         if pages >= self.limits.pages:
             return f"more than {self.limits.pages} pages"
-        return f"more than {self.limits.seconds:g} s" if time.monotonic() > self.ends else ""
+        return self._too_long if time.monotonic() > self.ends else ""
 
     def _read_robots(self) -> None:
         """As RFC 9309 has it: not there is open, not to be had is closed."""
@@ -188,4 +192,4 @@ class _Walk:
                 )
         if got.reason or got.status >= 500 or got.status in _REDIRECTS:
             raise StepFailed(f"robots.txt of {self.start!r} cannot be had: {got.reason or f'HTTP {got.status}'}.")
-        self.robots.parse(got.text.splitlines() if got.status == 200 else [])
+        self.robots = read_robots(got.text if got.status == 200 else "", self.agent)
