@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urldefrag, urljoin, urlsplit, urlunsplit
-from urllib.robotparser import RobotFileParser
 
 from cascade.errors import StepFailed
 from cascade.tools.html_text import Document, read_html
 from cascade.tools.http import Fetched, Limits, fetch
+from cascade.tools.robots import Robots, read_robots
 
 AGENT = "cascade-crawler"
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -98,7 +98,7 @@ class _Walk:
         self.ends = self.clock() + limits.seconds
         self.left_out: dict[str, str] = {}
         self.asked = 0
-        self.robots = RobotFileParser()
+        self.robots = Robots()
 
     def run(self) -> Crawl:
         """Breadth first; each URL at most once."""
@@ -141,7 +141,7 @@ class _Walk:
         """The page behind a URL, through redirects that stay inside; None where there is a reason not to read it."""
         first = url
         for _ in range(_MOST_REDIRECTS):
-            if not self.robots.can_fetch(self.agent, url):
+            if not self.robots.allow(url):
                 self.left_out[first] = "robots.txt closes it"
                 return None
             got = self._fetch(url)
@@ -166,8 +166,11 @@ class _Walk:
         return Page(url, read_html(got.text))
 
     def _fetch(self, url: str) -> Fetched:
+        wait = max(self.limits.delay, self.robots.delay) if self.asked else 0.0
+        if self.clock() + wait > self.ends:
+            return Fetched(reason=self._late())
         if self.asked:
-            self.sleep(self._delay())
+            self.sleep(wait)
         return self._asked_for(url)
 
     def _asked_for(self, url: str, *, any_type: bool = False) -> Fetched:
@@ -176,9 +179,6 @@ class _Walk:
         if left <= 0:
             return Fetched(reason=self._late())
         return fetch(url, self.limits, agent=self.agent, loopback=self.loopback, seconds=left, any_type=any_type)
-
-    def _delay(self) -> float:
-        return max(self.limits.delay, float(self.robots.crawl_delay(self.agent) or 0))
 
     def _spent(self, pages: int) -> str:
         if pages >= self.limits.pages:
@@ -198,4 +198,4 @@ class _Walk:
                 got = self._asked_for(target, any_type=True)
         if got.reason or got.status >= 500 or got.status in _REDIRECTS:
             raise StepFailed(f"robots.txt of {self.start!r} cannot be had: {got.reason or f'HTTP {got.status}'}.")
-        self.robots.parse(got.text.splitlines() if got.status == 200 else [])
+        self.robots = read_robots(got.text if got.status == 200 else "", self.agent)

@@ -7,8 +7,10 @@ import http.client
 import ipaddress
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -72,15 +74,26 @@ def fetch(
     except (OSError, ValueError) as error:
         return Fetched(reason=str(error) or type(error).__name__)
     timeout = max(0.01, min(limits.timeout, seconds))
+    ends = time.monotonic() + timeout
     connection = _connection(parts.scheme, parts.netloc, address, timeout)
+    timer = threading.Timer(timeout, _cut, (connection,))  # each byte of a header may take as long as a time-out
+    timer.start()
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
         headers = {"User-Agent": agent, "Accept": ", ".join(_TYPES), "Accept-Encoding": "identity"}
         connection.request("GET", target, headers=headers)
-        return _answer(connection.getresponse(), limits, time.monotonic() + timeout, any_type)
+        response = connection.getresponse()
+        timer.cancel()
+        if time.monotonic() > ends:
+            return Fetched(reason="it took too long")
+        coding = response.getheader("Content-Encoding", "identity").strip().lower()
+        if response.status == 200 and coding != "identity":
+            return Fetched(reason="it is compressed, which was not asked for")
+        return _answer(response, limits, ends, any_type)
     except (OSError, http.client.HTTPException, ValueError) as error:
         return Fetched(reason=f"{type(error).__name__}: {error}".removesuffix(": "))
     finally:
+        timer.cancel()
         connection.close()
 
 
@@ -110,10 +123,33 @@ def _address(host: str, port: int, loopback: bool) -> str:
     found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     for one in found:
         address = ipaddress.ip_address(one.partition("%")[0])
-        address = getattr(address, "ipv4_mapped", None) or address
-        if not (address.is_global and not address.is_multicast) and not (loopback and address.is_loopback):
+        if not all(_is_public(part) or (loopback and part.is_loopback) for part in _meant(address)):
             raise ValueError(f"{host} is {one}, which is no public address")
     return found[0]
+
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def _is_public(address: Address) -> bool:
+    return address.is_global and not address.is_multicast
+
+
+def _meant(address: Address) -> tuple[Address, ...]:
+    """The addresses of IPv4 that one of IPv6 leads to; else itself."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return (address,)
+    if address.ipv4_mapped:
+        return (address.ipv4_mapped,)
+    if address in _NAT64:
+        return (ipaddress.IPv4Address(int(address) & 0xFFFFFFFF),)
+    return (address, *(part for part in (address.sixtofour, *(address.teredo or ())) if part))
+
+
+def _cut(connection: http.client.HTTPConnection) -> None:
+    with suppress(OSError, AttributeError):
+        connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _connection(scheme: str, place: str, address: str, timeout: float) -> http.client.HTTPConnection:

@@ -11,6 +11,7 @@ from cascade.programs import (
     Filtered,
     Guarded,
     Lazy,
+    Parallel,
     Pipeline,
     Retry,
     fuse,
@@ -63,6 +64,8 @@ CASES = {
         silent=("fallbacks['Exception'].predict",)),
     "Lazy": ProgramCase(lambda: Lazy(ChainOfThought("question -> answer"))),
     "Lazy in a pipeline": ProgramCase(lambda: Pipeline(note=Lazy(Predict("question -> note")), answer=Predict("note -> answer"))),
+    "a lazy program in a group": ProgramCase(
+        lambda: Parallel(note=Lazy(Pipeline(note=Predict("question -> note"))), answer=Predict("question -> answer"), timeout=60)),
     "all around steps of a pipeline": ProgramCase(in_a_pipeline),
     "fuse": ProgramCase(lambda: fuse(Predict("question -> topic"), ChainOfThought("question, topic -> answer"))),
     "fuse_filter": ProgramCase(

@@ -17,6 +17,7 @@ from cascade.tools import http
 from cascade.tools.crawl import Crawl, crawl, normalised
 from cascade.tools.html_text import opening, read_html, without_boilerplate
 from cascade.tools.http import Limits
+from cascade.tools.robots import read_robots
 
 Site = dict[str, Any]
 """Body, or status and headers and body, by path."""
@@ -185,6 +186,87 @@ def test_a_page_that_drips_is_given_up(serve: Any) -> None:
     assert time.monotonic() - begun < 8
 
 
+def test_a_header_that_drips_is_given_up() -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def drip() -> None:
+        with suppress(OSError):
+            asked, _ = listening.accept()
+            with asked:
+                asked.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nX: ")
+                while True:
+                    time.sleep(0.05)
+                    asked.sendall(b"x")
+
+    dripping = threading.Thread(target=drip, daemon=True)
+    dripping.start()
+    begun = time.monotonic()
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+    got = http.fetch(url, Limits(timeout=0.3), agent="a", loopback=True)
+    dripping.join(10)
+    listening.close()
+    assert got.reason and time.monotonic() - begun < 5
+
+
+def test_a_site_that_asks_for_more_time_than_there_is_is_left(serve: Any) -> None:
+    served = serve({"/robots.txt": "User-agent: *\nCrawl-delay: 100000\n", "/": links("a")})
+    with pytest.raises(StepFailed, match="more than 20 s"):
+        walk(served, sleep=lambda _: pytest.fail("it waits"))
+
+
+def test_what_comes_compressed_is_told(serve: Any) -> None:
+    served = serve(
+        {
+            "/robots.txt": (404, {"Content-Encoding": "gzip"}, ""),
+            "/": links("z"),
+            "/z": (200, {"Content-Encoding": "gzip"}, "x"),
+        }
+    )
+    assert walk(served)[1] == {"/z": "it is compressed, which was not asked for"}
+
+
+ROBOTS = """
+User-agent: one
+User-agent: Cascade-Crawler/1.0   # both
+Allow: /
+Disallow: /private/*/x
+Disallow: /*.pdf$
+Disallow: /%7Ejoe
+Allow: /private/a/x/open
+Disallow:
+User-agent: *
+Disallow: /
+Crawl-delay: nan
+
+User-agent: cascade-crawler
+Disallow: /same
+Allow: /same
+Crawl-delay: 2.5
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "open_"),
+    [("/", True), ("", True), ("/private/a/y", True), ("/private/a/x", False), ("/private/a/x/open/b", True),
+     ("/a.pdf", False), ("/a.pdf?x", True), ("/a.pdfs", True), ("/~joe/b", False), ("/same", True)],
+)  # fmt: skip
+def test_the_longest_rule_that_fits_counts(path: str, open_: bool) -> None:
+    robots = read_robots(ROBOTS, "cascade-crawler/0.1")
+    assert (robots.allow(f"https://example.org{path}"), robots.delay) == (open_, 2.5)
+    assert not read_robots(ROBOTS, "another").allow(f"https://example.org{path}")
+
+
+def test_a_rule_of_many_stars_takes_no_time() -> None:
+    begun = time.monotonic()
+    read_robots(f"User-agent: *\nDisallow: /{'*a' * 5000}b\n", "a").allow(f"https://example.org/{'a' * 20_000}")
+    assert time.monotonic() - begun < 5
+
+
+@given(st.text())
+def test_any_text_is_read_as_robots_txt(text: str) -> None:
+    assert read_robots(f"{text}\nUser-agent: *\nDisallow: /x\n", "a").delay >= 0
+
+
 def test_pages_may_ask_not_to_be_listed(serve: Any) -> None:
     served = serve({"/": links("a", "b"), "/a": '<meta name="robots" content="NoIndex">' + links("c"), "/c": "c",
                     "/b": '<meta name="robots" content="nofollow">' + links("d") , "/d": "d"})  # fmt: skip
@@ -194,7 +276,8 @@ def test_pages_may_ask_not_to_be_listed(serve: Any) -> None:
 @pytest.mark.parametrize(
     ("host", "address"),
     [("127.0.0.1", "127.0.0.1"), ("[::1]", "::1"), ("10.0.0.8", "10.0.0.8"), ("192.168.1.1", "192.168.1.1"),
-     ("169.254.169.254", "169.254.169.254"), ("[::ffff:127.0.0.1]", "::ffff:127.0.0.1"), ("0.0.0.0", "0.0.0.0")],
+     ("169.254.169.254", "169.254.169.254"), ("[::ffff:127.0.0.1]", "::ffff:127.0.0.1"), ("0.0.0.0", "0.0.0.0"),
+     ("[64:ff9b::a00:8]", "64:ff9b::a00:8"), ("[2002:a00:8::1]", "2002:a00:8::1")],
 )  # fmt: skip
 def test_addresses_that_are_not_public_are_never_asked(host: str, address: str) -> None:
     with pytest.raises(StepFailed, match=r"is .*, which is no public address"):
