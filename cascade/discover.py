@@ -13,7 +13,9 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from cascade.dataset import Data
@@ -47,9 +49,20 @@ def discover(name: str, project: Path) -> Experiment:
     return dataclasses.replace(experiment, name=name, hypothesis=hypothesis, path=path)
 
 
+class _AsItIs(SourceFileLoader):
+    """Reads the source each time: compiled code that Python keeps is taken for the same after a change within a second.
+
+    Nothing is written beside a file that is only looked at, either.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002
+        """What the file says now."""
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def import_file(path: Path, name: str) -> Any:
     """Import one file under `name`; a fault in it becomes an `ExperimentError` with file and line."""
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_AsItIs(name, str(path)))
     if spec is None or spec.loader is None:
         raise ExperimentError(f"{path} cannot be imported as Python.")
     module = importlib.util.module_from_spec(spec)

@@ -1,6 +1,7 @@
 """Experiments by name, and the signature that says whether two runs ran the same thing."""
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import scripted
 
 from cascade.dataset import load
-from cascade.discover import discover, names, signature, signature_parts, source_file
+from cascade.discover import discover, import_file, names, signature, signature_parts, source_file
 from cascade.errors import ExperimentError, MetricError
 from cascade.experiment import Budget, Experiment, Plateau
 
@@ -267,3 +268,15 @@ def test_the_metric_counts_where_the_program_is_from_another_file(
         write(project, LAMBDAS.format(**{**other, "metric": metric}))
         found.append(parts(project)["source"])
     assert found[0] != found[1]
+
+
+def test_a_file_is_read_anew_whatever_python_keeps(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change within a second that leaves the length as it is looks to Python's cache like none."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = project / "experiments" / "letters.py"
+    found = []
+    for word in ("one", "two"):
+        path.write_text(f"SAID = {word!r}\n", "utf-8")
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+        found.append(import_file(path, "experiments.letters").SAID)
+    assert found == ["one", "two"] and not (project / "experiments" / "__pycache__").exists()
