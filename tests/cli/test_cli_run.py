@@ -1,5 +1,6 @@
 import json
 import re
+import threading
 
 import pytest
 
@@ -59,11 +60,14 @@ def test_an_interrupted_run_exits_130_and_goes_on(project):
         return {"answer": "1"}
 
     script, project.engine.answer = project.engine.answer, interrupting
+    before = set(threading.enumerate())
     done = project.cascade("run", "letters", "--no-mlflow")
     assert (done.code, done.err.splitlines()[-1]) == (130, "cascade: interrupted; `cascade run NAME` goes on.")
     run = re.search(r"Run (\S+) of", done.err)[1]
     listed = json.loads(project.cascade("list", "--json").out)
     assert listed[0]["last_run"] | {"id": run, "status": "interrupted"} == listed[0]["last_run"]
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)  # a call that was under way ends with its process, which is this one
     project.engine.answer = script
     done = project.cascade("run", "letters", "--no-mlflow")
     assert done.code == 0
