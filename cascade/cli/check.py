@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cascade.cli.parts import Json, Parts, experiment_named, parts_of, print_json, stdout_kept
+from cascade.cli.parts import Asked, Json, Parts, experiment_named, parts_of, print_json, stdout_kept
 from cascade.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -28,18 +28,30 @@ Start = Annotated[
     typer.Option("--from", metavar="WHAT", help="Begin from a program: a file, a run's ID, or models:/NAME@ALIAS."),
 ]
 
+Other = Annotated[
+    str | None,
+    typer.Option(
+        "--program", metavar="WHAT", help="Another program in its place: a factory of its file, or MODULE:FACTORY."
+    ),
+]
+
 
 def check(
-    context: typer.Context, name: Name, start: Start = None, recipe: Recipe = None, as_json: Json = False
+    context: typer.Context,
+    name: Name,
+    start: Start = None,
+    recipe: Recipe = None,
+    program: Other = None,
+    as_json: Json = False,
 ) -> None:
     """Find what is wrong with an experiment, and what a run may cost.
 
     Example: cascade check qa
     """
-    show(name, parts_of(context), as_json=as_json, recipe=recipe, start=start)
+    show(Asked(name, recipe, start, program), parts_of(context), as_json=as_json)
 
 
-def show(name: str, parts: Parts, *, as_json: bool, recipe: str | None = None, start: str | None = None) -> None:
+def show(asked: Asked, parts: Parts, *, as_json: bool) -> None:
     """Print findings and plan.
 
     Raises:
@@ -48,10 +60,10 @@ def show(name: str, parts: Parts, *, as_json: bool, recipe: str | None = None, s
     from cascade.checks import refuse
 
     with stdout_kept():
-        found, plan, stopped = look(name, parts, recipe, start)
+        found, plan, stopped = look(asked, parts)
     if as_json:
         documents = [finding.to_json() for finding in found]
-        print_json({"experiment": name, "findings": documents, **(plan.to_json() if plan else {})})
+        print_json({"experiment": asked.name, "findings": documents, **(plan.to_json() if plan else {})})
     elif not stopped:
         print_findings(found)
     if stopped:
@@ -64,9 +76,7 @@ def show(name: str, parts: Parts, *, as_json: bool, recipe: str | None = None, s
         print_forecast(plan)
 
 
-def look(
-    name: str, parts: Parts, recipe: str | None, start: str | None = None
-) -> "tuple[list[Finding], Forecast | None, DefinitionError | None]":
+def look(asked: Asked, parts: Parts) -> "tuple[list[Finding], Forecast | None, DefinitionError | None]":
     """Findings, the plan where there is no error, and what kept the experiment from being examined."""
     from cascade.checks import Finding, examine
     from cascade.forecast import forecast
@@ -75,10 +85,10 @@ def look(
 
     try:
         settings = load_settings()
-        experiment = experiment_named(name, settings.project, recipe, start)
+        experiment = experiment_named(asked, settings.project)
         prepared = ready(experiment, settings, parts.lms(settings) if parts.lms else None, write=False)
     except DefinitionError as error:
-        return [Finding("error", f"Experiment {name!r}", str(error))], None, error
+        return [Finding("error", f"Experiment {asked.name!r}", str(error))], None, error
     found = examine(prepared)
     wrong = any(finding.severity == "error" for finding in found)
     return found, None if wrong else forecast(prepared), None

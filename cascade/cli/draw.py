@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from cascade.cli.check import Name
-from cascade.cli.parts import experiment_named, parts_of, stdout_kept
+from cascade.cli.check import Name, Other
+from cascade.cli.parts import Asked, experiment_named, parts_of, stdout_kept
 from cascade.errors import CascadeError
 
 
@@ -27,7 +27,7 @@ Format = Annotated[Form, typer.Option("--format", help="A tree in words, a flowc
 Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write it to a file instead of stdout.")]
 
 
-def draw(context: typer.Context, name: Name, form: Format = Form.text, out: Out = None) -> None:
+def draw(context: typer.Context, name: Name, form: Format = Form.text, out: Out = None, program: Other = None) -> None:
     """Draw the program of an experiment: its steps, what they take and give, and their order.
 
     Example: cascade draw qa --format svg --out qa.svg
@@ -44,8 +44,8 @@ def draw(context: typer.Context, name: Name, form: Format = Form.text, out: Out 
         lms = (parts_of(context).lms or LMs)(settings)
         try:
             with offering(lms):
-                program = build_program(experiment_named(name, settings.project))
-            drawn = {**FORMS, "svg": svg}[form](sketch(program, name))
+                built = build_program(experiment_named(Asked(name, program=program), settings.project))
+            drawn = {**FORMS, "svg": svg}[form](sketch(built, name))
         finally:
             lms.close()
     if out is None:

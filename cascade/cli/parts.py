@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -77,18 +77,30 @@ def _descriptor_redirected(source: int, target: int) -> Iterator[None]:
         os.close(kept)
 
 
-def experiment_named(name: str, project: Path, recipe: str | None = None, start: str | None = None) -> "Experiment":
-    """`cascade.discover.discover`, also for a file that tries to end the process.
+class Asked(NamedTuple):
+    """Which experiment is meant, and what is asked of it that its file does not say.
 
     Args:
         recipe: whose stages take the place of its own.
         start: a program to begin from, in place of the one that it may name.
+        program: a factory in place of its own, as `cascade.development.naming.under_program` takes it.
+    """
+
+    name: str
+    recipe: str | None = None
+    start: str | None = None
+    program: str | None = None
+
+
+def experiment_named(asked: Asked | str, project: Path) -> "Experiment":
+    """`cascade.discover.discover`, also for a file that tries to end the process, as it is asked for.
 
     Raises:
-        ExperimentError: no such file, a broken one, or no such recipe.
+        ExperimentError: no such file, a broken one, no such recipe or program.
     """
     from cascade.discover import discover
 
+    name, recipe, start, program = Asked(asked) if isinstance(asked, str) else asked
     try:
         found = discover(name, project)
     except SystemExit as error:
@@ -99,4 +111,8 @@ def experiment_named(name: str, project: Path, recipe: str | None = None, start:
         from cascade.recipes import under
 
         found = under(found, recipe)
+    if program is not None:
+        from cascade.development.naming import under_program
+
+        found = under_program(found, program, project)
     return replace(found, start=start) if start else found

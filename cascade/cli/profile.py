@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cascade.cli.check import Name, Start
+from cascade.cli.check import Name, Other, Start
 from cascade.cli.counting import counting
-from cascade.cli.parts import Json, Parts, experiment_named, parts_of, print_json, stdout_kept
+from cascade.cli.parts import Asked, Json, Parts, experiment_named, parts_of, print_json, stdout_kept
 from cascade.cli.tables import Html, print_table, print_warning, write_page
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def profile(  # noqa: PLR0913, PLR0917 - one an option
     name: Name,
     examples: Examples = 10,
     start: Start = None,
+    program: Other = None,
     fresh: Fresh = False,
     html: Html = None,
     as_json: Json = False,
@@ -39,7 +40,7 @@ def profile(  # noqa: PLR0913, PLR0917 - one an option
     from cascade.report import profiles
 
     with stdout_kept():
-        found = _observed(name, parts_of(context), start, fresh, examples)
+        found = _observed(Asked(name, start=start, program=program), parts_of(context), fresh, examples)
     told = profiles.document(found.trace.profile, name, len(found.ids), found.errors)
     if html:
         from cascade.report.page import profile_page
@@ -61,6 +62,7 @@ def trace(  # noqa: PLR0913, PLR0917 - one an option
     name: Name,
     row: Row = "",
     start: Start = None,
+    program: Other = None,
     fresh: Fresh = False,
     to: To = None,
     mlflow: Mlflow = False,
@@ -71,7 +73,7 @@ def trace(  # noqa: PLR0913, PLR0917 - one an option
     Example: cascade trace qa --row 7 --to trace.jsonl
     """
     with stdout_kept():
-        found = _observed(name, parts_of(context), start, fresh, 1, row)
+        found = _observed(Asked(name, start=start, program=program), parts_of(context), fresh, 1, row)
         if to:
             found.trace.write(to)
         link = _shown(name, found) if mlflow else ""
@@ -85,13 +87,13 @@ def trace(  # noqa: PLR0913, PLR0917 - one an option
         print(f"\nMLflow: {link}")
 
 
-def _observed(name: str, parts: Parts, start: str | None, fresh: bool, most: int, row: str = "") -> "Observed":
+def _observed(asked: Asked, parts: Parts, fresh: bool, most: int, row: str = "") -> "Observed":
     from cascade.development.observing import observe
     from cascade.running import ready
     from cascade.settings import load_settings
 
     settings = load_settings()
-    experiment = experiment_named(name, settings.project, start=start)
+    experiment = experiment_named(asked, settings.project)
     prepared = ready(experiment, settings, parts.lms(settings) if parts.lms else None)
     ids = [row] if row else list(prepared.data.dev.ids[:most])
     with counting() as progress:

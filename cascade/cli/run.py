@@ -5,12 +5,12 @@ Invariant: figures come from the `Result` and the journal; nothing is computed h
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cascade.cli.check import Recipe, Start, show
-from cascade.cli.parts import Json, Parts, experiment_named, parts_of, print_json, stdout_kept
+from cascade.cli.check import Other, Recipe, Start, show
+from cascade.cli.parts import Asked, Json, Parts, experiment_named, parts_of, print_json, stdout_kept
 
 if TYPE_CHECKING:
     from cascade.check import Prepared
@@ -32,30 +32,23 @@ def run(  # noqa: PLR0913, PLR0917 - one an option
     no_mlflow: NoMlflow = False,
     dry_run: DryRun = False,
     recipe: Recipe = None,
+    program: Other = None,
     as_json: Json = False,
 ) -> None:
     """Run an experiment, or go on with its interrupted run.
 
     Example: cascade run qa --new
     """
+    asked = Asked(name, recipe, start, program)
     if dry_run:
-        show(name, parts_of(context), as_json=as_json, recipe=recipe, start=start)
+        show(asked, parts_of(context), as_json=as_json)
         return
     with stdout_kept():
-        found = Asked(name, recipe, start)
-        result, mlflow = run_experiment(found, parts_of(context), new=new, fresh=fresh, log=not no_mlflow)
+        result, mlflow = run_experiment(asked, parts_of(context), new=new, fresh=fresh, log=not no_mlflow)
     if as_json:
         print_json(result.to_json())
     else:
         _print_result(result, mlflow)
-
-
-class Asked(NamedTuple):
-    """Which experiment is meant, and what is asked of it that its file does not say."""
-
-    name: str
-    recipe: str | None = None
-    start: str | None = None
 
 
 def run_experiment(
@@ -72,7 +65,7 @@ def run_experiment(
     from cascade.settings import load_settings
 
     settings = load_settings()
-    experiment = experiment_named(asked.name, settings.project, asked.recipe, asked.start)
+    experiment = experiment_named(asked, settings.project)
     prepared = ready(experiment, settings, parts.lms(settings) if parts.lms else None)
     store = tracker(settings, prepared.lms, log=log)
     with watching(resumed_from="" if new else _interrupted_at(prepared)) as progress:

@@ -65,6 +65,23 @@ def rival(name: str, experiment: Experiment, settings: Settings, lms: LMs) -> Ri
     return Rival(name, prepared, found.module if found else prepared.program, selected=True)
 
 
+def under_program(experiment: Experiment, name: str, project: Path) -> Experiment:
+    """The experiment with another program in the place of its own.
+
+    Args:
+        name: a factory in the experiment's file, or `MODULE:FACTORY`, as for `rival`.
+
+    Raises:
+        ExperimentError: there is no such factory.
+    """
+    if factory := _factory(name, experiment, project):
+        return replace(experiment, program=factory)
+    raise ExperimentError(
+        f"--program {name} is no factory in experiments/{experiment.name}.py (found: "
+        f"{', '.join(factories(experiment)) or 'none'}). Give one, or MODULE:FACTORY; what was saved is for --from."
+    )
+
+
 def factories(experiment: Experiment) -> list[str]:
     """Names of the factories that the experiment's file defines, as far as that can be told without running them."""
     module = _module(experiment)

@@ -118,6 +118,36 @@ def test_a_run_keeps_the_factory_that_it_had(two):
     assert [round(one["dev"]["dev_score"], 2) for one in told["runs"]] == [1.0, 0.7]
 
 
+def test_another_program_of_the_file_is_run_and_compared(two):
+    """Steps 6 and 7 without a change to the file: both designs optimized, then judged side by side."""
+    plain = re.search(r"Run (\S+) of", two.cascade("run", "letters", "--no-mlflow").err)[1]
+    done = two.cascade("run", "letters", "--program", "Hinted", "--no-mlflow")
+    assert done.code == 0 and "0-baseline: dev 70.0%" in done.err
+    other = re.search(r"Run (\S+) of", done.err)[1]
+    told = compared(two, "Hinted", plain, other)
+    assert [round(one["dev"]["dev_score"], 2) for one in told["runs"]] == [0.7, 1.0, 0.7]
+    again = two.cascade("compare", "letters", "--json")
+    assert [run["run"] for run in json.loads(again.out)["runs"]] == [plain, other]
+
+
+@pytest.mark.parametrize("command", ["run", "check", "draw", "profile", "trace"])
+def test_a_program_that_is_not_there(two, command):
+    done = two.cascade(command, "letters", "--program", "Hint")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        "cascade: --program Hint is no factory in experiments/letters.py (found: Asks, Hinted). Give one, or "
+        "MODULE:FACTORY; what was saved is for --from.\n"
+    )
+
+
+def test_another_program_is_drawn_checked_and_profiled(two):
+    assert two.cascade("draw", "letters", "--program", "Hinted").out.splitlines()[1:] == [
+        "  ask (Predict)   question, hint → answer"]  # fmt: skip
+    assert two.cascade("check", "letters", "--program", "Hinted").code == 0
+    told = json.loads(two.cascade("profile", "letters", "--program", "Hinted", "--json").out)
+    assert told["by_step"] and two.cascade("trace", "letters", "--program", "Hinted").code == 0
+
+
 def test_more_pairs_on_the_same_rows_are_told(two):
     compared(two, "Asks", "Hinted")
     done = two.cascade("compare", "letters", "--program", "Asks", "--program", "same", "--no-mlflow")
