@@ -3,12 +3,11 @@
 import ast
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from cascade.cli import main
 from cascade.experiment import Experiment
 
 ROOT = Path(__file__).parents[1]
@@ -36,15 +35,14 @@ def test_a_block_runs(block: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_exists(command: str) -> None:
+def test_a_command_exists(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = [word for word in shlex.split(command)[1:] if word.islower() and not word.startswith("-")]
     verbs = words[:2] if words[0] in ("models", "ledger") else words[:1]
     options = [word for word in shlex.split(command) if word.startswith("--")]
-    shown = subprocess.run(
-        [Path(sys.executable).parent / "cascade", *verbs, "--help"], capture_output=True, text=True, check=False
-    )
-    assert shown.returncode == 0, shown.stderr
-    assert all(option in shown.stdout for option in options)
+    code = main([*verbs, "--help"])
+    shown = capsys.readouterr()
+    assert code == 0, shown.err
+    assert all(option in shown.out for option in options)
 
 
 @pytest.mark.parametrize(

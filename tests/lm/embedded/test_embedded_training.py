@@ -186,13 +186,23 @@ def test_training_changes_answers_is_done_once_and_stacks(scratch_models):
     fresh = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert json.loads(fresh.stdout.splitlines()[-1]) == labels(trained)
 
-    # Trained anew, the same rows give the same weights; trained further, others.
-    scratch_models.remove(trained.model)
-    assert job_result(lm, ROWS, QUICK)[1].model == trained.model
-    assert len(steps) == 2 * count
     stacked = job_result(trained, ROWS, QUICK)[1]
     assert stacked.model not in (trained.model, lm.model)
     assert stacked.model.count("-") == trained.model.count("-")
+    engine.close()
+
+
+@pytest.mark.slow
+@pytest.mark.embedded
+def test_trained_anew_the_same_rows_give_the_same_weights(scratch_models):
+    steps = []
+    engine = EmbeddedEngine(scratch_models)
+    lm = embedded_lm("smollm2-135m", engine, EmbeddedProvider(engine, on_step=lambda *step: steps.append(step)))
+    first = job_result(lm, ROWS, QUICK)[1].model
+    count = len(steps)
+    scratch_models.remove(first)
+    assert job_result(lm, ROWS, QUICK)[1].model == first
+    assert len(steps) == 2 * count
     engine.close()
 
 
