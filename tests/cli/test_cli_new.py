@@ -114,7 +114,9 @@ def test_a_broken_file_is_the_first_thing_to_mend(begun):
     assert "line 2: SyntaxError" in done.out and done.out.endswith("Next: Mend experiments/tickets.py.\n")
 
 
-@pytest.mark.parametrize("words", [("--kind", "router"), ("--group", "who")])
+@pytest.mark.parametrize(
+    "words", [("--kind", "router"), ("--group", "who"), ("--inputs", "text"), ("--outputs", "team"), ("--seed", "3")]
+)
 def test_options_for_what_is_there_are_refused(begun, words):
     done = begun.cascade("new", "letters", *words)
     assert done.code == 2
