@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cascade.errors import ExperimentError
-
 if TYPE_CHECKING:
     from cascade.experiment import Experiment
     from cascade.lm.lms import LMs
@@ -78,7 +76,7 @@ def _descriptor_redirected(source: int, target: int) -> Iterator[None]:
 
 
 def experiment_named(name: str, project: Path, recipe: str | None = None, start: str | None = None) -> "Experiment":
-    """`cascade.discover.discover`, also for a file that tries to end the process.
+    """`cascade.discover.discover`, with other stages or another beginning where that is asked for.
 
     Args:
         recipe: whose stages take the place of its own.
@@ -89,12 +87,7 @@ def experiment_named(name: str, project: Path, recipe: str | None = None, start:
     """
     from cascade.discover import discover
 
-    try:
-        found = discover(name, project)
-    except SystemExit as error:
-        raise ExperimentError(
-            f"experiments/{name}.py calls exit({error.code!r}) when it is imported. Remove that call."
-        ) from None
+    found = discover(name, project)
     if recipe is not None:
         from cascade.recipes import under
 

@@ -152,10 +152,15 @@ def test_runs_do_not_see_comparisons(two):
         (("--program", "Asks", "--program", "Other"), 2, "--program Other is no factory in experiments/letters.py (found: Asks, Hinted), no file,"),
         (("--program", "Asks", "--program", "nowhere:X"), 2, "--program nowhere:X: 'nowhere' cannot be imported"),
         (("--program", "Asks", "--program", "experiments/no.py:X"), 2, "there is no file 'experiments/no.py'"),
+        (("--program", "Asks", "--program", "..x:y"), 2, "--program ..x:y: '..x' cannot be imported"),
+        (("--program", "Asks", "--program", "leaves:X"), 2, "--program leaves:X: 'leaves' cannot be imported (SystemExit"),
+        (("--program", "Asks", "--program", "leaves.py:X"), 2, "leaves.py calls exit(3) when it is imported."),
         (("--program", "Asks", "--program", "right"), 2, "cannot be built without arguments"),
     ],
 )  # fmt: skip
-def test_what_is_no_program(two, words, code, said):
+def test_what_is_no_program(two, monkeypatch, words, code, said):
+    two.write("leaves.py", "raise SystemExit(3)\n")
+    monkeypatch.syspath_prepend(two.folder)
     done = two.cascade("compare", "letters", *words)
     assert (done.code, done.out) == (code, "")
     assert said in done.err
