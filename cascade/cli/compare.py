@@ -143,14 +143,11 @@ def _show(compared: "SideBySide", forms: Forms) -> None:
 
 def _print_rating(rating: "Rating", *, test: bool) -> None:
     """What a comparison of programs leaves to say."""
-    from cascade.report.figures import calls, counted
+    from cascade.report.figures import calls, many_compared
 
     print(f"\n{calls(rating.spent.to_json())}.")
-    if rating.earlier:
-        print(
-            f"{counted(rating.earlier, 'other pair')} of programs compared on these rows of dev before: the confidence "
-            "is not corrected for that. What is chosen among many is proven on test alone."
-        )
+    if many := many_compared(rating.compared.earlier):
+        print(many)
     looks = next((run.test.looks for run in rating.compared.runs if run.test), 0)
     print(f"Look {looks} at this test split." if test else "Test was not looked at: --split test does, and counts it.")
 

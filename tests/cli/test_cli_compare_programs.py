@@ -107,6 +107,10 @@ def test_a_saved_program_a_run_and_a_module_are_programs_too(two):
     verdicts = {(pair["before"], pair["after"]): pair["dev"]["verdict"] for pair in told["pairs"]}
     assert verdicts[run, "old.json"] == "unchanged"
     assert len(verdicts) == 6
+    says = {(pair["before"], pair["after"]): pair["dev"]["says"] for pair in told["pairs"]}
+    assert says["Asks", run].startswith(f"On dev ({run} selected on dev), 30 examples: {run} 100.0% against Asks ")
+    assert says["Asks", "experiments/other.py:Hinted"].startswith("On dev, 30 examples: ")
+    assert says["old.json", "experiments/other.py:Hinted"].startswith("On dev (old.json selected on dev), 30 ")
 
 
 def test_a_run_keeps_the_factory_that_it_had(two):
@@ -124,6 +128,18 @@ def test_more_pairs_on_the_same_rows_are_told(two):
     assert "1 other pair of programs compared on these rows of dev before" in done.out
     done = two.cascade("compare", "letters", "--program", "Asks", "--program", "same", "--no-mlflow")
     assert "1 other pair of programs" in done.out
+    assert compared(two, "Asks", "same")["earlier_pairs"] == 1
+    page = two.folder / "page.html"
+    words = ("compare", "letters", "--program", "Asks", "--program", "same", "--no-mlflow")
+    done = two.cascade(*words, "--markdown", "--html", str(page))
+    assert "1 other pair of programs" in done.out and "1 other pair of programs" in page.read_text()
+
+
+def test_another_lm_is_another_look_at_test(two, monkeypatch):
+    compared(two, "Asks", "Hinted", options=("--split", "test"))
+    monkeypatch.setenv("CASCADE_LM", "scripted/other")
+    told = compared(two, "Asks", "Hinted", options=("--split", "test"))
+    assert len(looks(two)) == 2 and told["runs"][0]["test"]["looks"] == 2
 
 
 def test_forms(two, tmp_path):
