@@ -81,11 +81,13 @@ def factories(experiment: Experiment) -> list[str]:
 
 
 def _makes_program(value: Any) -> bool:
-    made, called = (value, value.__init__) if isinstance(value, type) else (_returned(value), value)
+    is_class = isinstance(value, type)
+    made = value if is_class else _returned(value)
     if not (isinstance(made, type) and issubclass(made, dspy.Module)):
         return False
+    called, given = (value.__init__, (value,)) if is_class else (value, ())
     try:
-        inspect.signature(called).bind(*[value] * isinstance(value, type))
+        inspect.signature(called).bind(*given)
     except (TypeError, ValueError):
         return False
     return True
