@@ -178,7 +178,7 @@ def _print(compared: "SideBySide") -> None:
         _print_pair(told["pairs"][0])
     else:
         print("\nEach confidence is corrected for the number of comparisons.")
-        print("Prompts and examples: give two runs with --run, or --html FILE for all.")
+        print(f"Prompts and examples: give two {told['of']}s with --{told['of']}, or --html FILE for all.")
     print("\nWhat an example takes:")
     print_table(cells.SERVING, map(cells.serving_row, told["serving"]), cells.RIGHT)
     if told["metric_parts"]:

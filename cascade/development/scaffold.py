@@ -67,6 +67,8 @@ def plan(wish: Wish, project: Path) -> Plan:
     """
     _check(wish)
     rows = read_rows(wish.source, project, f"--from {wish.source}") if wish.source else []
+    if wish.source and not rows:
+        raise DatasetError(f"--from {wish.source} has no rows. Add some, or leave --from out.")
     _check_fields(wish, rows)
     types = {name: annotation([row[name] for row in rows]) if rows else "str" for name in (*wish.inputs, *wish.outputs)}
     inputs = {name: kind if isinstance(kind, str) else "str" for name, kind in types.items() if name in wish.inputs}

@@ -142,6 +142,12 @@ def test_another_lm_is_another_look_at_test(two, monkeypatch):
     assert len(looks(two)) == 2 and told["runs"][0]["test"]["looks"] == 2
 
 
+def test_three_programs(two):
+    words = [word for name in ("Asks", "Hinted", "same") for word in ("--program", name)]
+    done = two.cascade("compare", "letters", *words, "--no-mlflow")
+    assert "Prompts and examples: give two programs with --program, or --html FILE for all." in done.out
+
+
 def test_forms(two, tmp_path):
     page = tmp_path / "page.html"
     words = ("compare", "letters", "--program", "Asks", "--program", "Hinted", "--no-mlflow")

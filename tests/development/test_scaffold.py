@@ -236,6 +236,12 @@ def test_what_cannot_be_made(tmp_path, wish, said):
         plan(wish, tmp_path)
 
 
+def test_a_source_without_rows(tmp_path):
+    (tmp_path / "rows.jsonl").write_text("")
+    with pytest.raises(DatasetError, match=r"--from rows.jsonl has no rows. Add some, or leave --from out."):
+        plan(Wish("x", source="rows.jsonl"), tmp_path)
+
+
 def test_a_source_without_the_field_says_what_it_has(tmp_path):
     with pytest.raises(
         DatasetError, match=r"--from rows.jsonl, row 1 has no field 'question'. Found: text, team, who."
