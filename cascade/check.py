@@ -150,8 +150,8 @@ def _check_metric(experiment: Experiment) -> None:
     """Refuse a metric that is still to be written: it comes before the data, and both before the program."""
     if unwritten(experiment.metric.judge):
         raise MetricError(
-            f"Metric {experiment.metric.name!r} is not written yet: it only raises NotImplementedError. Write what "
-            f"success is in {source_file(experiment).name}; nothing is run before that."
+            f"Metric {experiment.metric.name!r} is not written yet: it does nothing, or only raises "
+            f"NotImplementedError. Write what success is in {source_file(experiment).name}; nothing is run before that."
         )
 
 

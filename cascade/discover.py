@@ -61,7 +61,7 @@ class _AsItIs(SourceFileLoader):
 
 
 def import_file(path: Path, name: str) -> Any:
-    """Import one file under `name`; a fault in it becomes an `ExperimentError` with file and line."""
+    """Import one file under `name`; a fault in it, or an end of the process, becomes an `ExperimentError`."""
     spec = importlib.util.spec_from_file_location(name, path, loader=_AsItIs(name, str(path)))
     if spec is None or spec.loader is None:
         raise ExperimentError(f"{path} cannot be imported as Python.")
@@ -71,6 +71,9 @@ def import_file(path: Path, name: str) -> Any:
         spec.loader.exec_module(module)
     except CascadeError:
         raise
+    except SystemExit as error:
+        sys.modules.pop(name, None)
+        raise ExperimentError(f"{path} calls exit({error.code!r}) when it is imported. Remove that call.") from None
     except Exception as error:
         sys.modules.pop(name, None)
         raise ExperimentError(f"{_place(error, path)}: {type(error).__name__}: {error}.{_hint(error)}") from error
@@ -87,6 +90,16 @@ def source_file(experiment: Experiment) -> Path:
         ) from None
 
 
+def judging_parts(experiment: Experiment, data: Data) -> dict[str, str]:
+    """Hashes of the rows and of the metric, by part: where they are equal, programs were judged alike."""
+    judged = judge_code(experiment.metric.judge)
+    return {
+        "data": _data(data),
+        "metric": _digest([experiment.metric.name, experiment.metric.threshold, experiment.repeats]),
+        **({"metric_code": _digest(judged)} if judged else {}),
+    }
+
+
 def signature_parts(experiment: Experiment, data: Data, settings: Mapping[str, Any]) -> dict[str, str]:
     """Hashes of what defines a run, by part; two runs with equal parts do the same work.
 
@@ -99,9 +112,7 @@ def signature_parts(experiment: Experiment, data: Data, settings: Mapping[str, A
     files = dict.fromkeys((*reachable(source), *reachable(_metric_file(experiment) or source)))
     code = {os.path.relpath(path, source.resolve().parent): statements(path) for path in sorted(files)}
     return {
-        "data": _data(data),
-        "metric": _digest([experiment.metric.name, experiment.metric.threshold, experiment.repeats]),
-        **({"metric_code": _digest(judged)} if (judged := judge_code(experiment.metric.judge)) else {}),
+        **judging_parts(experiment, data),
         "source": _digest([factory, list(data.train.inputs), code]),
         "stages": _digest(
             [[stage.name, stage.lever, stage.aim, stage.margin, stage.describe()] for stage in experiment.stages]

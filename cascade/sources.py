@@ -80,7 +80,7 @@ def judge_code(judge: Callable[..., Any]) -> dict[str, Any]:
 
 
 def unwritten(function: Callable[..., Any]) -> bool:
-    """Whether a function does nothing but raise `NotImplementedError`."""
+    """Whether a function does nothing, or nothing but raise `NotImplementedError`."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (TypeError, OSError, SyntaxError):  # an object that is called, or made at a prompt
@@ -88,9 +88,16 @@ def unwritten(function: Callable[..., Any]) -> bool:
     first = tree.body[0] if tree.body else None
     if not isinstance(first, ast.FunctionDef):
         return False
-    body = [node for node in first.body if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))]
+    body = [node for node in first.body if not _says_nothing(node)]
+    if not body:
+        return True
     raised = body[0].exc if len(body) == 1 and isinstance(body[0], ast.Raise) else None
     return getattr(getattr(raised, "func", raised), "id", "") == "NotImplementedError"
+
+
+def _says_nothing(node: ast.stmt) -> bool:
+    """`pass`, `...` and docstrings."""
+    return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
 
 
 def code_of(source: str, name: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cascade.development.advice import Advice
 
 MOST = 3
-"""Designs that are shown."""
+"""Designs that are shown, of those for which something speaks."""
 Predictable = Annotated[
     Literal["yes", "partly", "no"] | None,
     typer.Option("--predictable", help="Are the steps known before an input is seen?"),
@@ -84,7 +84,7 @@ def _asked(name: str) -> str:
 def _print(ranked: "list[Advice]") -> None:
     from cascade.development.kinds import KINDS
 
-    for place, one in enumerate(ranked[:MOST], 1):
+    for place, one in enumerate([one for one in ranked if one.score > 0][:MOST], 1):
         print(f"{place}. {one.kind}: {KINDS[one.kind].what}")
         for reason in one.reasons:
             print(f"   - {reason}")

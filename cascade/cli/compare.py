@@ -35,7 +35,7 @@ Runs = Annotated[
     list[str] | None,
     typer.Option("--run", metavar="ID", help="A run to compare, with those named before it."),
 ]
-Last = Annotated[int, typer.Option("--last", min=2, help="Compare so many of the newest runs.")]
+Last = Annotated[int | None, typer.Option("--last", min=2, help="Compare so many of the newest runs; default: 2.")]
 
 
 Programs = Annotated[
@@ -66,7 +66,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one an option
     context: typer.Context,
     name: Name,
     run: Runs = None,
-    last: Last = 2,
+    last: Last = None,
     program: Programs = None,
     split: On = None,
     no_mlflow: NoMlflow = False,
@@ -84,6 +84,8 @@ def compare(  # noqa: PLR0913, PLR0917 - one an option
     from cascade.settings import load_settings
 
     check_forms(as_json, markdown)
+    if last and (run or program):
+        raise DefinitionError(f"--last {last} and {'--run' if run else '--program'}: give one of them.")
     forms = Forms(as_json, markdown, html)
     if program:
         _check(program, run)
@@ -96,13 +98,15 @@ def compare(  # noqa: PLR0913, PLR0917 - one an option
     if split or no_mlflow:
         raise DefinitionError(f"{'--split' if split else '--no-mlflow'} needs --program: runs are read, not judged.")
     with stdout_kept():
-        compared = side_by_side(_runs(load_settings().home, name, run or [], last))
+        compared = side_by_side(_runs(load_settings().home, name, run or [], last or 2))
     _show(compared, forms)
 
 
 def _check(programs: list[str], runs: list[str] | None) -> None:
     if runs:
         raise DefinitionError("--run and --program: give one of them. A run's ID is a --program too.")
+    if not all(map(str.strip, programs)):
+        raise DefinitionError("--program '' names nothing. Give a factory, a file, a run or a model.")
     if len(programs) == 1:
         raise DefinitionError(f"--program {programs[0]} names one program. Name two or more.")
     if twice := next((one for one in programs if programs.count(one) > 1), ""):
@@ -143,14 +147,11 @@ def _show(compared: "SideBySide", forms: Forms) -> None:
 
 def _print_rating(rating: "Rating", *, test: bool) -> None:
     """What a comparison of programs leaves to say."""
-    from cascade.report.figures import calls, counted
+    from cascade.report.figures import calls, many_compared
 
     print(f"\n{calls(rating.spent.to_json())}.")
-    if rating.earlier:
-        print(
-            f"{counted(rating.earlier, 'other pair')} of programs compared on these rows of dev before: the confidence "
-            "is not corrected for that. What is chosen among many is proven on test alone."
-        )
+    if many := many_compared(rating.compared.earlier):
+        print(many)
     looks = next((run.test.looks for run in rating.compared.runs if run.test), 0)
     print(f"Look {looks} at this test split." if test else "Test was not looked at: --split test does, and counts it.")
 
@@ -177,7 +178,7 @@ def _print(compared: "SideBySide") -> None:
         _print_pair(told["pairs"][0])
     else:
         print("\nEach confidence is corrected for the number of comparisons.")
-        print("Prompts and examples: give two runs with --run, or --html FILE for all.")
+        print(f"Prompts and examples: give two {told['of']}s with --{told['of']}, or --html FILE for all.")
     print("\nWhat an example takes:")
     print_table(cells.SERVING, map(cells.serving_row, told["serving"]), cells.RIGHT)
     if told["metric_parts"]:

@@ -13,6 +13,7 @@ from cascade.errors import DefinitionError
 if TYPE_CHECKING:
     from cascade.development.checklist import Item
 
+INPUTS, OUTPUTS, PLAIN = "question", "answer", "plain"
 Name = Annotated[str, typer.Argument(metavar="NAME", help="An experiment: experiments/NAME.py and datasets/NAME/.")]
 Inputs = Annotated[str, typer.Option("--inputs", metavar="FIELDS", help="Input fields, with commas between them.")]
 Outputs = Annotated[str, typer.Option("--outputs", metavar="FIELDS", help="What is to be answered.")]
@@ -29,9 +30,9 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Of the division; defau
 def new(  # noqa: PLR0913, PLR0917 - one an option
     context: typer.Context,
     name: Name,
-    inputs: Inputs = "question",
-    outputs: Outputs = "answer",
-    kind: KindOf = "plain",
+    inputs: Inputs = INPUTS,
+    outputs: Outputs = OUTPUTS,
+    kind: KindOf = PLAIN,
     source: From = "",
     group: Group = "",
     seed: Seed = None,
@@ -52,7 +53,8 @@ def new(  # noqa: PLR0913, PLR0917 - one an option
         made: list[str] = []
         told: list[str] = []
         begun = (settings.project / "experiments" / f"{name}.py").exists()
-        if begun and not source and (kind != "plain" or group):
+        given = (inputs, outputs, kind, group, seed) != (INPUTS, OUTPUTS, PLAIN, "", None)
+        if begun and not source and given:
             raise DefinitionError(
                 f"experiments/{name}.py is there already, and nothing is overwritten. `cascade new {name}` says how "
                 "far it is; --from fills its dataset."

@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from cascade.errors import ExperimentError
-
 if TYPE_CHECKING:
     from cascade.experiment import Experiment
     from cascade.lm.lms import LMs
@@ -93,7 +91,7 @@ class Asked(NamedTuple):
 
 
 def experiment_named(asked: Asked | str, project: Path) -> "Experiment":
-    """`cascade.discover.discover`, also for a file that tries to end the process, as it is asked for.
+    """`cascade.discover.discover`, with what is asked for in the place of what its file says.
 
     Raises:
         ExperimentError: no such file, a broken one, no such recipe or program.
@@ -101,12 +99,7 @@ def experiment_named(asked: Asked | str, project: Path) -> "Experiment":
     from cascade.discover import discover
 
     name, recipe, start, program = Asked(asked) if isinstance(asked, str) else asked
-    try:
-        found = discover(name, project)
-    except SystemExit as error:
-        raise ExperimentError(
-            f"experiments/{name}.py calls exit({error.code!r}) when it is imported. Remove that call."
-        ) from None
+    found = discover(name, project)
     if recipe is not None:
         from cascade.recipes import under
 

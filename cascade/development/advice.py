@@ -54,7 +54,7 @@ class Advice:
     """A design and why.
 
     Args:
-        score: points for and against, by which designs are ranked.
+        score: points for and against, by which designs are ranked; above 0 where something speaks for it.
         command: what scaffolds it.
     """
 
@@ -101,8 +101,9 @@ _POINTS: Mapping[tuple[str, str], Mapping[str, Weighed]] = {
         "vote": (2, "there is time to ask again"),
     },
     ("private", "yes"): {
+        **dict.fromkeys(KINDS, (0, "each model that it asks must then be on your machines")),
         "privacy": (9, "what is private must not reach a model elsewhere"),
-        "agent": (-2, "each tool call could carry a secret out"),
+        "agent": (-2, "each tool call could carry a secret out, and each model that it asks must be on your machines"),
     },
     ("private", "no"): {"privacy": (-6, "nothing is to be hidden")},
     ("data", "none"): {
@@ -126,7 +127,8 @@ _POINTS: Mapping[tuple[str, str], Mapping[str, Weighed]] = {
         "adaptive": (1, "somebody can look after its rules"),
     },
 }  # fmt: skip
-"""What an answer says for and against designs. The magnitudes are ours; their order is that of the table of cases."""
+"""What an answer says for and against designs, 0 for what only has to be known. The magnitudes are ours; their order is
+that of the table of cases."""
 
 
 def advise(answers: Mapping[str, str]) -> list[Advice]:

@@ -69,8 +69,9 @@ class Item:
 def checklist(facts: Facts) -> list[Item]:
     """The steps in their order."""
     steps = (_metric, _data, _program, _baseline, _optimized, _designs, _compared)
-    said = [step(facts) for step in steps]
-    found = [(title, done and not facts.broken, says, todo) for title, done, says, todo in said]
+    found = [step(facts) for step in steps]
+    if facts.broken:
+        found = [found[0], *((title, False, "not looked at", todo) for title, _, _, todo in found[1:])]
     first = next((number for number, (_, done, *_) in enumerate(found, 1) if not done), 0)
     return [
         Item(number, title, "done" if done else "next" if number == first else "open", says, "" if done else todo)

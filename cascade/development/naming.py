@@ -5,11 +5,12 @@ file, a model or a run, as `cascade run --from` takes them.
 """
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import dspy
 
@@ -83,19 +84,38 @@ def under_program(experiment: Experiment, name: str, project: Path) -> Experimen
 
 
 def factories(experiment: Experiment) -> list[str]:
-    """Names of the factories that the experiment's file defines, as far as that can be told without running them."""
-    module = _module(experiment)
-    return [
-        name
-        for name, value in vars(module).items()
-        if value is experiment.program or (_makes_program(value) and value.__module__ == module.__name__)
-    ]
+    """Names of the factories that the experiment's file defines, as far as that can be told without running them.
+
+    A class of modules, or a function that says it returns one, that needs no argument and has no name that begins with
+    `_`. A second name of the same is left out.
+    """
+    module, found = _module(experiment), dict[int, str]()
+    for name, value in vars(module).items():
+        own = not name.startswith("_") and getattr(value, "__module__", "") == module.__name__
+        if value is experiment.program or (own and _makes_program(value)):
+            found.setdefault(id(value), name)
+    return list(found.values())
 
 
 def _makes_program(value: Any) -> bool:
-    """A class of modules, or a function that says it returns one."""
-    made = value if isinstance(value, type) else getattr(value, "__annotations__", {}).get("return")
-    return isinstance(made, type) and issubclass(made, dspy.Module)
+    is_class = isinstance(value, type)
+    made = value if is_class else _returned(value)
+    if not (isinstance(made, type) and issubclass(made, dspy.Module)):
+        return False
+    called, given = (value.__init__, (value,)) if is_class else (value, ())
+    try:
+        inspect.signature(called).bind(*given)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _returned(value: Any) -> Any:
+    """What a function says it returns, also where annotations are kept as text; None where it says nothing."""
+    try:
+        return get_type_hints(value).get("return")
+    except Exception:  # a name in an annotation that is not there, or no function
+        return None
 
 
 def _factory(name: str, experiment: Experiment, project: Path) -> Factory | None:
@@ -125,10 +145,10 @@ def _imported(place: str, project: Path, name: str) -> Any:
         path = (project / place).resolve()
         if not path.is_file():
             raise ExperimentError(f"--program {name}: there is no file {place!r} in {project}.")
-        return import_file(path, f"programs.{path.stem}")
+        return import_file(path, ".".join(("programs", *path.with_suffix("").parts[1:])))
     try:
         return importlib.import_module(place)
-    except ImportError as error:
+    except (Exception, SystemExit) as error:
         raise ExperimentError(
             f"--program {name}: {place!r} cannot be imported ({told(error)}). Give an installed module, or a file such "
             "as experiments/other.py:Name."

@@ -71,7 +71,7 @@ def _asked(program: Any, example: Any) -> str:
         program(**example.inputs())
     except BudgetSpent as error:
         raise CascadeError(f"The program was not watched to its end: {error}. Raise the experiment's budget.") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, CascadeError) and not isinstance(error, StepFailed):
             raise
         return told(error)

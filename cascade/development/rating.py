@@ -51,12 +51,10 @@ class Rating:
     Args:
         compared: each program's label stands where a run's id would.
         spent: on all of them; what the ledger answered is free.
-        earlier: pairs of other programs that were compared on the same rows of dev before.
     """
 
     compared: SideBySide
     spent: Spent
-    earlier: int
 
 
 def rate(rivals: Sequence[Rival], *, test: bool, progress: Progress, tracker: Tracker | None = None) -> Rating:
@@ -86,7 +84,7 @@ def rate(rivals: Sequence[Rival], *, test: bool, progress: Progress, tracker: Tr
     for journal in journals if tracker else ():
         _publish(tracker, journal, progress)
     spent = sum((one.spent for one in rated), Spent())
-    return Rating(compared, spent, len(before - {tuple(pair) for pair in pairs}))
+    return Rating(replace(compared, earlier=len(before - {tuple(pair) for pair in pairs})), spent)
 
 
 def notes(home: Path, experiment: str) -> list[dict[str, Any]]:
@@ -109,14 +107,19 @@ def judged_by(parts: Mapping[str, str]) -> list[str]:
 
 
 def run_key(run: Run) -> str:
-    """The same for the same program: code, LMs and state."""
-    return ".".join((run.record.parts.get("source", ""), run.record.parts.get("lms", ""), run.programs[BASELINE]))
+    """The same for the same program."""
+    return _key(run.record.parts, run.programs[BASELINE])
+
+
+def _key(parts: Mapping[str, str], digest: str) -> str:
+    """Code, LMs and state."""
+    return ".".join((parts.get("source", ""), parts.get("lms", ""), digest))
 
 
 def _look(rivals: Sequence[Rival], taken: Sequence[Snapshot]) -> int:
     """Write down that these programs are looked at on test; returns how many looks there have been."""
     first = rivals[0].prepared
-    keys = [f"{rival.prepared.parts['source']}.{state.digest}" for rival, state in zip(rivals, taken, strict=True)]
+    keys = [_key(rival.prepared.parts, state.digest) for rival, state in zip(rivals, taken, strict=True)]
     return count_look(first.settings.home, first.data.test, f"{first.name} compared {' '.join(sorted(keys))}")
 
 

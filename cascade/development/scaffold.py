@@ -21,6 +21,13 @@ _HINTS = {
     "text": "1 where {0} could not be better, 0 where it is useless; `Score(value, feedback=…, parts=…)` says why.",
 }
 
+_OF_PREDICT = frozenset(("signature", "demos", "config", "lm", "new_signature"))
+"""What `dspy.Predict` takes for itself out of its inputs."""
+_IN_FILE = frozenset(("self", "dspy", "str", "int", "float", "bool", "list", "dict"))
+"""Names that the class of the signature needs, so that no field of it can have them."""
+_IMPORTED = frozenset(("Budget", "Dataset", "Experiment", "Literal"))
+"""Names beginning with a capital that the file has without those of its design."""
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -60,6 +67,8 @@ def plan(wish: Wish, project: Path) -> Plan:
     """
     _check(wish)
     rows = read_rows(wish.source, project, f"--from {wish.source}") if wish.source else []
+    if wish.source and not rows:
+        raise DatasetError(f"--from {wish.source} has no rows. Add some, or leave --from out.")
     _check_fields(wish, rows)
     types = {name: annotation([row[name] for row in rows]) if rows else "str" for name in (*wish.inputs, *wish.outputs)}
     inputs = {name: kind if isinstance(kind, str) else "str" for name, kind in types.items() if name in wish.inputs}
@@ -89,10 +98,24 @@ def _check(wish: Wish) -> None:
         for name in names:
             if not name.isidentifier() or keyword.iskeyword(name):
                 raise ExperimentError(f"{option} {name}: no name of a field. Use letters, digits and underscores.")
+            if _means_something(name):
+                raise ExperimentError(
+                    f"{option} {name}: no name of a field, because Python or DSPy means something else by it. Rename "
+                    "it, in the rows too."
+                )
+        if len(set(names)) < len(names):
+            raise ExperimentError(f"{option} {','.join(names)} names a field twice. Name each once.")
     twice = set(wish.inputs) & {*wish.outputs, *KINDS[wish.kind].own} or set(wish.outputs) & set(KINDS[wish.kind].own)
     if twice or not wish.inputs or not wish.outputs:
         why = f"field {min(twice)!r} would mean two things in a {wish.kind}" if twice else "no input or no output"
         raise ExperimentError(f"{wish.name}: {why}. Rename it, or choose other fields with --inputs and --outputs.")
+
+
+def _means_something(field: str) -> bool:
+    import dspy
+
+    ours = field.startswith("_") or field in _OF_PREDICT | _IN_FILE
+    return ours or hasattr(dspy.Signature, field) or hasattr(dspy.Prediction, field)
 
 
 def _check_fields(wish: Wish, rows: Sequence[Row]) -> None:
@@ -109,16 +132,16 @@ def _check_fields(wish: Wish, rows: Sequence[Row]) -> None:
 def _experiment(wish: Wish, inputs: Mapping[str, str], outputs: Mapping[str, Any]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    kind, title = KINDS[wish.kind], "".join(part.capitalize() for part in wish.name.split("_"))
+    kind = KINDS[wish.kind]
     labels = {name: values for name, values in outputs.items() if not isinstance(values, str)}
-    aliases = {_alias(name): list(map(json.dumps, values)) for name, values in labels.items()}
+    aliases = {_alias(name): [json.dumps(one, ensure_ascii=False) for one in values] for name, values in labels.items()}
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"), undefined=StrictUndefined, trim_blocks=True,
         keep_trailing_newline=False,
     )  # fmt: skip
     text = environment.get_template("experiment.py.jinja").render(
         name=wish.name,
-        title=title,
+        title=_title(wish.name, {*_IMPORTED, *kind.uses, *aliases}),
         kind=wish.kind,
         uses=kind.uses,
         other=f"{kind.factory}_{wish.name}" if kind.factory else "Another",
@@ -173,6 +196,12 @@ def _origin(wish: Wish) -> str:
     what = f"values of `{wish.group}`" if wish.group else "rows, spread by their answer where that is a label"
     shares = ", ".join(f"{share:.0%}" for share in SHARES)
     return f"Out of `{Path(wish.source).name}`, divided by `cascade new` with seed {wish.seed}: {shares} of the {what}."
+
+
+def _title(name: str, taken: set[str]) -> str:
+    """The name of the signature's class, which must not hide another that the file needs."""
+    title = "".join(part.capitalize() for part in name.split("_"))
+    return f"{title}Task" if title in taken else title
 
 
 def _alias(name: str) -> str:

@@ -42,7 +42,7 @@ def as_described(wish: Wish, project: Path) -> Wish:
     """The wish with the inputs and the group that the dataset's description has, where there is one.
 
     Raises:
-        DatasetError: the description is no TOML, or names another group.
+        DatasetError: the description is no TOML, has no such names, or names others than were asked for.
     """
     path = project / "datasets" / wish.name / "dataset.toml"
     if not path.is_file():
@@ -51,9 +51,17 @@ def as_described(wish: Wish, project: Path) -> Wish:
         info = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} is not valid TOML: {error}.") from None
-    if wish.group and wish.group != info.get("group"):
+    inputs, group = info.get("inputs", list(wish.inputs)), info.get("group")
+    if not isinstance(inputs, list) or not all(isinstance(name, str) for name in (*inputs, group or "")):
+        raise DatasetError(
+            f'{path} has inputs = {inputs!r} and group = {group!r}. Write inputs = ["question"], a list of names, and '
+            "group as one name or not at all."
+        )
+    if wish.group and wish.group != group:
         raise DatasetError(f"{path} has no group = {wish.group!r}. Write it there, or leave --group out.")
-    return replace(wish, inputs=tuple(info.get("inputs", wish.inputs)), group=info.get("group"))
+    if tuple(wish.inputs) not in {tuple(inputs), Wish.inputs}:
+        raise DatasetError(f"{path} has inputs = {inputs!r}. Write others there, or leave --inputs out.")
+    return replace(wish, inputs=tuple(inputs), group=group)
 
 
 def _write_data(folder: Path, files: Mapping[str, str]) -> list[str]:

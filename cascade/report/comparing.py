@@ -78,6 +78,7 @@ class SideBySide:
         points: cheapest first, of the runs whose dev scores can be compared with the last one's.
         unit: of their cost an example, as in `cascade.spending.Serving`.
         left_out: ids of the runs that have no points for that reason.
+        earlier: pairs of other programs that were compared on the same rows of dev before.
     """
 
     runs: tuple[Run, ...]
@@ -86,6 +87,7 @@ class SideBySide:
     points: tuple[Point, ...]
     unit: Unit
     left_out: tuple[str, ...]
+    earlier: int = 0
 
 
 def side_by_side(runs: Sequence[Run]) -> SideBySide:
@@ -259,12 +261,19 @@ def _says(before: Run, after: Run, split: str, found: Comparison) -> str:
     names = [_judged_as(run) for run in (before, after)]
     decided = found.verdict in (Verdict.BETTER, Verdict.WORSE)
     limit = "" if decided else f" ({detectable(found.minimum_detectable_gain)})"
-    searched = split == "dev" and COMPARED not in (before.record.kind, after.record.kind)
-    chosen, bounds = (" (both selected on dev)" if searched else ""), (found.interval.low, found.interval.high)
+    chosen, bounds = _chosen(before, after, split), (found.interval.low, found.interval.high)
     return (
         f"On {split}{chosen}, {found.n} examples: {names[1]} {percent(ours)} against {names[0]} {percent(theirs)}: "
         f"{gained(found.gain, bounds)} at {100 * found.interval.confidence:.1f}% confidence: {found.verdict}{limit}."
     )
+
+
+def _chosen(before: Run, after: Run, split: str) -> str:
+    """Whose score on dev may flatter it: what came out of a search was selected there."""
+    runs = [run for run in (before, after) if run.record.kind != COMPARED or "start" in run.record.params]
+    if split != "dev" or not runs:
+        return ""
+    return f" ({'both' if len(runs) > 1 else _judged_as(runs[0])} selected on dev)"
 
 
 def _judged_as(run: Run) -> str:

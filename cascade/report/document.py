@@ -65,6 +65,7 @@ def comparison_document(compared: SideBySide) -> dict[str, Any]:
             "points": [vars(point) for point in compared.points],
             "left_out": list(compared.left_out),
         },
+        "earlier_pairs": compared.earlier,
     }
 
 

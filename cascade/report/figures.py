@@ -52,6 +52,16 @@ def clock(seconds: float) -> str:
     return f"{minutes}:{rest:02}" if minutes else f"{rest}s"
 
 
+def many_compared(earlier: int) -> str:
+    """What it means that so many other pairs of programs were compared on the same rows of dev; "" for none."""
+    if not earlier:
+        return ""
+    return (
+        f"{counted(earlier, 'other pair')} of programs compared on these rows of dev before: the confidence is not "
+        "corrected for that. What is chosen among many is proven on test alone."
+    )
+
+
 def counted(number: float, noun: str) -> str:
     """A number of things.
 

@@ -11,7 +11,7 @@ from typing import Any
 from cascade.report import cells
 from cascade.report.comparing import SideBySide
 from cascade.report.document import comparison_document, run_document
-from cascade.report.figures import UNKNOWN, counted
+from cascade.report.figures import UNKNOWN, counted, many_compared
 from cascade.report.reading import Run
 from cascade.report.text import clean, in_line
 
@@ -55,6 +55,7 @@ def comparison_markdown(compared: SideBySide) -> str:
         table(*cells.side_by_side(told)),
         "## Verdicts",
         *(text for pair in told["pairs"] for text in _pair(pair)),
+        many_compared(compared.earlier),
         "## What an example takes",
         table(cells.SERVING, map(cells.serving_row, told["serving"])),
         "## Parts of the metric" if told["metric_parts"] else "",

@@ -85,6 +85,7 @@ def _environment() -> Environment:
         "points_interval",
         "calls",
         "counted",
+        "many_compared",
     )
     made.filters["coded"] = _coded
     made.globals |= {name: getattr(figures, name) for name in words}

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 
 import pytest
@@ -40,6 +41,23 @@ def test_by_flags(project):
     assert told["answers"]["predictable"] == "partly"
     assert [one["kind"] for one in told["advice"]][:2] == ["router", "adaptive"]
     assert len(told["advice"]) == 9
+
+
+def test_only_what_something_speaks_for_is_shown(project):
+    """Of the nine, these two have points above 0."""
+    words = (
+        "--predictable",
+        "no",
+        "--latency",
+        "normal",
+        "--private",
+        "no",
+        "--data",
+        "some",
+        "--complexity",
+        "medium",
+    )
+    assert re.findall(r"^\d\. (\w+)", project.cascade("advise", *words).out, re.MULTILINE) == ["agent", "loop"]
 
 
 def test_with_nobody_to_ask_the_missing_flags_are_named(project, monkeypatch):

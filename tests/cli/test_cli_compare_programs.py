@@ -107,6 +107,10 @@ def test_a_saved_program_a_run_and_a_module_are_programs_too(two):
     verdicts = {(pair["before"], pair["after"]): pair["dev"]["verdict"] for pair in told["pairs"]}
     assert verdicts[run, "old.json"] == "unchanged"
     assert len(verdicts) == 6
+    says = {(pair["before"], pair["after"]): pair["dev"]["says"] for pair in told["pairs"]}
+    assert says["Asks", run].startswith(f"On dev ({run} selected on dev), 30 examples: {run} 100.0% against Asks ")
+    assert says["Asks", "experiments/other.py:Hinted"].startswith("On dev, 30 examples: ")
+    assert says["old.json", "experiments/other.py:Hinted"].startswith("On dev (old.json selected on dev), 30 ")
 
 
 def test_a_run_keeps_the_factory_that_it_had(two):
@@ -154,6 +158,24 @@ def test_more_pairs_on_the_same_rows_are_told(two):
     assert "1 other pair of programs compared on these rows of dev before" in done.out
     done = two.cascade("compare", "letters", "--program", "Asks", "--program", "same", "--no-mlflow")
     assert "1 other pair of programs" in done.out
+    assert compared(two, "Asks", "same")["earlier_pairs"] == 1
+    page = two.folder / "page.html"
+    words = ("compare", "letters", "--program", "Asks", "--program", "same", "--no-mlflow")
+    done = two.cascade(*words, "--markdown", "--html", str(page))
+    assert "1 other pair of programs" in done.out and "1 other pair of programs" in page.read_text()
+
+
+def test_another_lm_is_another_look_at_test(two, monkeypatch):
+    compared(two, "Asks", "Hinted", options=("--split", "test"))
+    monkeypatch.setenv("CASCADE_LM", "scripted/other")
+    told = compared(two, "Asks", "Hinted", options=("--split", "test"))
+    assert len(looks(two)) == 2 and told["runs"][0]["test"]["looks"] == 2
+
+
+def test_three_programs(two):
+    words = [word for name in ("Asks", "Hinted", "same") for word in ("--program", name)]
+    done = two.cascade("compare", "letters", *words, "--no-mlflow")
+    assert "Prompts and examples: give two programs with --program, or --html FILE for all." in done.out
 
 
 def test_forms(two, tmp_path):
@@ -178,14 +200,22 @@ def test_runs_do_not_see_comparisons(two):
         (("--program", "Asks"), 2, "--program Asks names one program. Name two or more."),
         (("--program", "Asks", "--program", "Asks"), 2, "--program Asks is given twice. Name different programs."),
         (("--program", "Asks", "--program", "Hinted", "--run", "1"), 2, "--run and --program: give one of them."),
+        (("--program", "Asks", "--program", "Hinted", "--last", "3"), 2, "--last 3 and --program: give one of them."),
+        (("--run", "a", "--run", "b", "--last", "3"), 2, "--last 3 and --run: give one of them."),
+        (("--program", "Asks", "--program", ""), 2, "--program '' names nothing."),
         (("--split", "test"), 2, "--split needs --program: runs are read, not judged."),
         (("--program", "Asks", "--program", "Other"), 2, "--program Other is no factory in experiments/letters.py (found: Asks, Hinted), no file,"),
         (("--program", "Asks", "--program", "nowhere:X"), 2, "--program nowhere:X: 'nowhere' cannot be imported"),
         (("--program", "Asks", "--program", "experiments/no.py:X"), 2, "there is no file 'experiments/no.py'"),
+        (("--program", "Asks", "--program", "..x:y"), 2, "--program ..x:y: '..x' cannot be imported"),
+        (("--program", "Asks", "--program", "leaves:X"), 2, "--program leaves:X: 'leaves' cannot be imported (SystemExit"),
+        (("--program", "Asks", "--program", "leaves.py:X"), 2, "leaves.py calls exit(3) when it is imported."),
         (("--program", "Asks", "--program", "right"), 2, "cannot be built without arguments"),
     ],
 )  # fmt: skip
-def test_what_is_no_program(two, words, code, said):
+def test_what_is_no_program(two, monkeypatch, words, code, said):
+    two.write("leaves.py", "raise SystemExit(3)\n")
+    monkeypatch.syspath_prepend(two.folder)
     done = two.cascade("compare", "letters", *words)
     assert (done.code, done.out) == (code, "")
     assert said in done.err

@@ -1,6 +1,7 @@
 """`cascade new`: from nothing to two programs compared, and the checklist that fills up on the way."""
 
 import json
+import shutil
 
 import pytest
 
@@ -43,13 +44,17 @@ def test_the_seven_steps_fill_up_from_facts_alone(begun):
 
     refused = begun.cascade("run", "tickets", "--no-mlflow")
     assert (refused.code, refused.out) == (2, "")
-    assert "Metric 'success' is not written yet: it only raises NotImplementedError." in refused.err
+    assert "Metric 'success' is not written yet: it does nothing, or only raises NotImplementedError." in refused.err
     assert begun.cascade("check", "tickets").code == 2
     assert not begun.engine.requests
 
     file = begun.folder / "experiments/tickets.py"
     placeholder = 'raise NotImplementedError("Say what success is.")'
-    file.write_text(file.read_text().replace(placeholder, "return None"))
+    text = file.read_text()
+    for nothing in ("pass", "..."):
+        file.write_text(text.replace(placeholder, nothing))
+        assert (done_steps(steps(begun)), begun.cascade("check", "tickets").code) == ("26", 2)
+    file.write_text(text.replace(placeholder, "return None"))
     told = steps(begun)
     assert (done_steps(told), following(told)) == ("126", "cascade check tickets")
     assert "it gives the expected answer no score" in told["steps"][2]["says"]
@@ -80,6 +85,14 @@ def test_the_seven_steps_fill_up_from_facts_alone(begun):
     assert done_steps(steps(begun)) == "1236"
     file.write_text(text)
     assert done_steps(steps(begun)) == "1234567"
+    file.write_text(text.replace("dspy.Predict(Tickets)", "dspy.Predict(1 / 0)"))
+    told = steps(begun)
+    assert (done_steps(told), following(told)) == ("124567", "cascade check tickets")
+    file.write_text(f"{text}\nexit(3)\n")
+    told = steps(begun)
+    assert (done_steps(told), following(told)) == ("", "Mend experiments/tickets.py.")
+    assert "experiments/tickets.py calls exit(3) when it is imported." in told["steps"][0]["says"]
+    assert {step["says"] for step in told["steps"][1:]} == {"not looked at"}
 
 
 def test_what_is_printed(begun):
@@ -114,7 +127,20 @@ def test_a_broken_file_is_the_first_thing_to_mend(begun):
     assert "line 2: SyntaxError" in done.out and done.out.endswith("Next: Mend experiments/tickets.py.\n")
 
 
-@pytest.mark.parametrize("words", [("--kind", "router"), ("--group", "who")])
+def test_a_program_that_a_run_began_from_is_no_optimizer(project):
+    assert project.cascade("run", "letters", "--no-mlflow").code == 0
+    assert project.cascade("export", "letters", "--to", "old.json").code == 0
+    shutil.rmtree(project.folder / ".cascade/runs")
+    file = project.folder / "experiments/letters.py"
+    file.write_text(file.read_text().replace('stages=[Stage("demos", dspy.LabeledFewShot, k=4)]', "stages=[]"))
+    assert project.cascade("run", "letters", "--from", "old.json", "--no-mlflow").code == 0
+    told = json.loads(project.cascade("new", "letters", "--json").out)
+    assert done_steps(told) == "1234"
+
+
+@pytest.mark.parametrize(
+    "words", [("--kind", "router"), ("--group", "who"), ("--inputs", "text"), ("--outputs", "team"), ("--seed", "3")]
+)
 def test_options_for_what_is_there_are_refused(begun, words):
     done = begun.cascade("new", "letters", *words)
     assert done.code == 2

@@ -91,3 +91,12 @@ def test_trace_shows_nested_spans_in_mlflow(project, store: Path) -> None:
         ("module", "answer"), ("scripted/base", "module")])  # fmt: skip
     root = next(span for span in trace.data.spans if not span.parent_id)
     assert (root.inputs, set(root.outputs)) == ({"question": "dev 0 0"}, {"draft", "answer"})
+
+
+def test_a_program_that_would_end_the_process_fails_at_its_row(project) -> None:
+    changed(project, {"        return self.ask(question=question)": "        raise SystemExit(4)"})
+    done = project.cascade("trace", "letters")
+    assert done.code == 0
+    assert "row 'dev-0001' failed: SystemExit: 4" in done.err
+    done = project.cascade("profile", "letters", "--examples", "2")
+    assert (done.code, "Row 'dev-0002' failed: SystemExit: 4" in done.out) == (0, True)

@@ -47,6 +47,22 @@ def test_every_answer_is_ranked_with_a_reason_for_the_first():
         assert ranked[0].reasons and ranked[0].score > 0
 
 
+def test_with_what_is_private_every_design_says_where_its_models_must_be():
+    for given in itertools.product(*(question.answers for question in QUESTIONS.values())):
+        answers = dict(zip(QUESTIONS, given, strict=True))
+        for one in advise(answers):
+            said = " ".join(one.reasons)
+            assert ("must then be on your machines" in said or "must be on your machines" in said) == (
+                answers["private"] == "yes" and one.kind != "privacy"
+            )
+
+
+def test_what_speaks_for_a_design_is_said_where_it_has_points():
+    for given in itertools.product(*(question.answers for question in QUESTIONS.values())):
+        for one in advise(dict(zip(QUESTIONS, given, strict=True))):
+            assert any(not reason.startswith("but ") for reason in one.reasons) or one.score <= 0
+
+
 def test_the_command_scaffolds_it():
     ranked = advise(dict(zip(QUESTIONS, ("no", "normal", "no", "some", "medium"), strict=True)))
     assert ranked[0].command == "cascade new NAME --kind agent"

@@ -5,13 +5,14 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from cascade.check import prepare
 from cascade.checks import examine
 from cascade.development.kinds import KINDS
-from cascade.development.naming import rival
+from cascade.development.naming import factories, rival
 from cascade.development.scaffold import Wish, plan
 from cascade.development.writing import as_described, write
 from cascade.discover import discover
@@ -94,6 +95,55 @@ def test_labels_become_a_literal_and_what_is_neither_is_left_out(tmp_path):
     assert list(row) == ["text", "team"]
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("experiment", "plain"),
+        ("budget", "plain"),
+        ("dataset", "plain"),
+        ("literal", "plain"),
+        ("team_label", "plain"),
+        *((kind, kind) for kind in ("pipeline", "parallel", "router", "adaptive", "loop", "agent")),
+        ("rule", "adaptive"),
+        ("ask_until_agreed", "vote"),
+    ],
+)
+def test_a_name_that_the_file_needs_too_hides_nothing(tmp_path, name, kind):
+    wish = Wish(name, ("text",), ("team",), kind, source=source(tmp_path))
+    write(plan(wish, tmp_path), wish, settings_of(tmp_path))
+    experiment = discover(name, tmp_path)
+    assert experiment.program().predictors()
+    for made in factories(experiment):
+        assert getattr(sys.modules[f"experiments.{name}"], made)().predictors()
+
+
+def test_labels_beyond_ascii_stay_what_they_are(tmp_path):
+    labels = ("😀 ok", 'f"üß', "a\\b")
+    rows = [json.dumps({"text": f"case {i} {i * 7919 % 1000}", "team": labels[i % 3]}) for i in range(120)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    wish = Wish("tickets", ("text",), ("team",), source="rows.jsonl")
+    write(plan(wish, tmp_path), wish, settings_of(tmp_path))
+    signature = discover("tickets", tmp_path).program().predictors()[0].signature
+    assert set(get_args(signature.output_fields["team"].annotation)) == set(labels)
+
+
+@pytest.mark.parametrize(
+    ("description", "wanted", "said"),
+    [
+        ('inputs = "question"', {}, "has inputs = 'question' and group = None. Write inputs = "),
+        ("inputs = [1]", {}, "has inputs = .1. and group = None. Write inputs = "),
+        ('inputs = ["text"]\ngroup = 3', {}, "and group = 3. Write inputs = "),
+        ('inputs = ["text"]', {"inputs": ("other",)}, "has inputs = .'text'.. Write others there, or leave --inputs out."),
+        ("inputs = ", {}, "is not valid TOML"),
+    ],
+)  # fmt: skip
+def test_a_description_that_is_there_already_is_read_with_care(tmp_path, description, wanted, said):
+    (tmp_path / "datasets/x").mkdir(parents=True)
+    (tmp_path / "datasets/x/dataset.toml").write_text(description)
+    with pytest.raises(DatasetError, match=said):
+        as_described(Wish("x", **wanted), tmp_path)
+
+
 def test_nothing_is_overwritten(tmp_path):
     assert len(made(tmp_path)) == 6
     before = contents(tmp_path)
@@ -174,11 +224,22 @@ def test_a_kill_at_any_point_leaves_whole_files_and_the_same_command_goes_on(tmp
         (Wish("x", inputs=()), "x: no input or no output"),
         (Wish("x", outputs=("question",)), "field 'question' would mean two things"),
         (Wish("x", outputs=("kind",), kind="router"), "field 'kind' would mean two things in a router"),
+        (Wish("x", inputs=("a", "a")), "--inputs a,a names a field twice"),
+        *(
+            (Wish("x", outputs=(name,)), f"--outputs {name}: no name of a field, because Python or DSPy means")
+            for name in ("_x", "self", "str", "dspy", "config", "signature", "instructions", "model_config", "keys")
+        ),
     ],
 )
 def test_what_cannot_be_made(tmp_path, wish, said):
     with pytest.raises(ExperimentError, match=said.replace("(", r"\(")):
         plan(wish, tmp_path)
+
+
+def test_a_source_without_rows(tmp_path):
+    (tmp_path / "rows.jsonl").write_text("")
+    with pytest.raises(DatasetError, match=r"--from rows.jsonl has no rows. Add some, or leave --from out."):
+        plan(Wish("x", source="rows.jsonl"), tmp_path)
 
 
 def test_a_source_without_the_field_says_what_it_has(tmp_path):
