@@ -9,8 +9,6 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +23,7 @@ from cascade.lm.lms import LMs
 from cascade.lm.named import LMS, lm_named
 from cascade.program import snapshot
 from cascade.settings import Settings, load_settings
+from cascade.threads import at_once
 
 Verdict = Literal["right", "partly", "wrong"]
 
@@ -136,10 +135,7 @@ class Judge:
             except (AdapterParseError, ContextWindowExceededError):  # no verdict, which agrees with no label
                 return None
 
-        with ThreadPoolExecutor(dspy.settings.num_threads or 1) as pool:
-            futures = [pool.submit(copy_context().run, verdict, row) for row in split.rows]
-        given = [future.result() for future in futures]
-        return agreement(given, [row[self.field] for row in split.rows], split.groups)
+        return agreement(at_once(verdict, split.rows), [row[self.field] for row in split.rows], split.groups)
 
     def _ask(self, lm: Any, inputs: Mapping[str, Any]) -> Any:
         with dspy.context(lm=lm, trace=None):
