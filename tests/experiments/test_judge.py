@@ -46,7 +46,7 @@ def test_judged_asks_the_judge_that_judge_trains() -> None:
         ("wrong", "two words", 0.0, (0, 0, 0)),
         ("right", "word " * 12, 0.9, (1, 1, 0.5)),
         ("right", "word " * 60, 0.8, (1, 1, 0)),
-        ("right", "", 0.8, (1, 1, 0)),
+        ("right", " ", 0.0, (0, 0, 0)),  # nobody has to be asked about nothing
     ],
 )
 def test_an_answer_is_correct_complete_and_concise(
