@@ -9,8 +9,6 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +23,7 @@ from cascade.lm.lms import LMs
 from cascade.lm.named import LMS, lm_named
 from cascade.program import snapshot
 from cascade.settings import Settings, load_settings
+from cascade.threads import at_once
 
 Verdict = Literal["right", "partly", "wrong"]
 
@@ -110,7 +109,7 @@ class Judge:
     def known(self, settings: Settings, model: str) -> Agreement | None:
         """What an earlier comparison came to, of the same judge, labels and LM; asks nobody."""
         split = load(self.labelled, settings.project).test
-        return self._recorded(settings.home, self._key(split, model))
+        return self._recorded(settings.home, self._key(split, settings, model))
 
     def answers(self, settings: Settings) -> int:
         """How many labelled answers it is held against."""
@@ -118,11 +117,12 @@ class Judge:
 
     def _held(self, settings: Settings, lm: Any) -> Agreement:
         """From the record, or by asking it about all labelled answers; whoever comes meanwhile waits."""
-        here = (settings.home, self.name, self.labelled.name, self.field, self.program, lm.model)
+        asked = json.dumps([lm.model, *_asked(settings, self.name)], default=str)
+        here = (settings.home, self.name, self.labelled.name, self.field, self.program, asked)
         with _holding:
             if here not in _known:
                 split = load(self.labelled, settings.project).test
-                key = self._key(split, lm.model)
+                key = self._key(split, settings, lm.model)
                 if (known := self._recorded(settings.home, key)) is None:
                     known = self._compare(split, lm)
                     self._record(settings.home, key, known)
@@ -136,18 +136,16 @@ class Judge:
             except (AdapterParseError, ContextWindowExceededError):  # no verdict, which agrees with no label
                 return None
 
-        with ThreadPoolExecutor(dspy.settings.num_threads or 1) as pool:
-            futures = [pool.submit(copy_context().run, verdict, row) for row in split.rows]
-        given = [future.result() for future in futures]
-        return agreement(given, [row[self.field] for row in split.rows], split.groups)
+        return agreement(at_once(verdict, split.rows), [row[self.field] for row in split.rows], split.groups)
 
     def _ask(self, lm: Any, inputs: Mapping[str, Any]) -> Any:
         with dspy.context(lm=lm, trace=None):
             return self.program()(**inputs)[self.field]
 
-    def _key(self, split: Split, model: str) -> str:
-        said = [self.name, self.field, model, split.fingerprint, snapshot(self.program()).digest]
-        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]
+    def _key(self, split: Split, settings: Settings, model: str) -> str:
+        asked = [model, *_asked(settings, self.name)]
+        said = [self.name, self.field, asked, split.fingerprint, snapshot(self.program()).digest]
+        return hashlib.sha256(json.dumps(said, default=str).encode()).hexdigest()[:12]
 
     def _recorded(self, home: Path, key: str) -> Agreement | None:
         try:
@@ -172,6 +170,11 @@ def judges_of(metric: Callable[..., Any]) -> Iterator[Judge]:
     for name in names:
         if isinstance(found := metric.__globals__.get(name), Judge):
             yield found
+
+
+def _asked(settings: Settings, name: str) -> tuple[Any, ...]:
+    """What beside the model's name makes it another judge: its address and options, and whether a form is forced."""
+    return settings.asking(name), settings.force_format
 
 
 def _file(home: Path, name: str, key: str) -> Path:

@@ -1,4 +1,4 @@
-"""Stages that were measured together, to begin with; what they came to is in `experiments/LOG.md`.
+"""Stages to begin with. What came of them on the embedded model is in `experiments/LOG.md`; `prompts` is for others.
 
 Invariant: a recipe is a function that returns stages, and a run under it is a run of the experiment like any other.
 """
@@ -64,7 +64,17 @@ def distil(labels: int = 120, epochs: int = 4, margin: float = 0.2) -> tuple[Sta
     return *small(labels, epochs), _weights("distilled", labels, epochs, aim="cheaper", margin=margin)
 
 
-RECIPES: Mapping[str, Callable[[], tuple[Stage, ...]]] = {"classic": classic, "small": small, "distil": distil}
+def prompts() -> tuple[Stage, ...]:
+    """For models that nobody trains, such as most behind an API: instructions, then the nearest demos."""
+    return Stage("instructions", dspy.MIPROv2, auto="light"), Stage("nearest", NearestDemos)
+
+
+RECIPES: Mapping[str, Callable[[], tuple[Stage, ...]]] = {
+    "classic": classic,
+    "small": small,
+    "distil": distil,
+    "prompts": prompts,
+}
 
 
 def under(experiment: Experiment, recipe: str) -> Experiment:

@@ -109,7 +109,7 @@ class Session:
             self.progress.tell(f"{name}: {count}. The first, {broken.id!r}: {broken.error[:200]}")
         if done.cut:
             count = f"{done.cut} answer{'s were' if done.cut > 1 else ' was'} cut off at max_tokens on {split.name!r}"
-            self.progress.tell(f"{name}: {count}. Give the LM more in settings, or ask for less.")
+            self.progress.tell(f"{name}: {count}. Raise it in the program or in settings, or ask for less.")
         self.calls_a_run = max(self.calls_a_run, most_calls(done, self.prepared.program))
         took = (self.meter.clock() - started) / experiment.repeats
         self.per_example = self.per_example.most(rate(done, took, lms.threads))

@@ -128,14 +128,15 @@ class Settings:
     def defining(self) -> dict[str, dict[str, Any]]:
         """What changes answers, for the run's signature: LMs with options but no secret, and how they are run."""
         return {
-            "lms": {
-                name: [model, {key: value for key, value in self.lm_named(name).options.items() if _defines(key)}]
-                for name, model in self.describe().items()
-            },
+            "lms": {name: [model, self.asking(name)] for name, model in self.describe().items()},
             "settings": {
                 "seed": self.seed, "force_format": self.force_format, "deterministic": self.deterministic,
             },
         }  # fmt: skip
+
+    def asking(self, name: str) -> dict[str, Any]:
+        """An LM's options that change its answers; no secret."""
+        return {key: value for key, value in self.lm_named(name).options.items() if _defines(key)}
 
     def describe(self) -> dict[str, str]:
         """LM model strings by name, for params and reports: names only, never keys."""

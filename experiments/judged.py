@@ -38,11 +38,12 @@ LONGEST = 1.5
 
 @metric(threshold=0.9)
 def answer_quality(example: dspy.Example, prediction: dspy.Prediction) -> Score:
-    verdict = judge(question=example.question, reference=example.response, response=prediction.response)
+    said = prediction.response
+    verdict = judge(question=example.question, reference=example.response, response=said) if said.strip() else "wrong"
     parts = {
         "correctness": float(verdict != "wrong"),
         "completeness": float(verdict == "right"),
-        "conciseness": conciseness(prediction.response, example.response) * (verdict != "wrong"),
+        "conciseness": conciseness(said, example.response) * (verdict != "wrong"),
     }
     value = sum(weight * parts[name] for name, weight in WEIGHTS.items())
     return Score(value, f"The judge says {verdict}; it should say: {example.response}", parts)
@@ -51,7 +52,7 @@ def answer_quality(example: dspy.Example, prediction: dspy.Prediction) -> Score:
 def conciseness(response: str, reference: str) -> float:
     """1 up to `LONGEST` times the reference's words, then falling to 0 at three times that."""
     share = len(response.split()) / (LONGEST * len(reference.split()))
-    return min(1.0, max(0.0, (3 - share) / 2)) if response.strip() else 0.0
+    return min(1.0, max(0.0, (3 - share) / 2))
 
 
 experiment = Experiment(

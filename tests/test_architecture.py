@@ -8,7 +8,7 @@ import cascade
 PACKAGE = Path(cascade.__file__).parent
 LAYERS: list[tuple[str, set[str]]] = [
     ("definitions", {"errors", "redaction", "settings", "spending", "rows", "fields", "dataset", "metrics", "experiment", "options", "sources", "discover", "nearest", "ensemble", "program",
-                     "programs"}),
+                     "programs", "threads"}),
     ("tools", {"tools"}),
     ("judgement", {"outcome", "evaluation", "costs", "intervals", "comparison", "agreement", "evidence", "reasons", "decision"}),
     ("lm", {"lm"}),

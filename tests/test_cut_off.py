@@ -42,7 +42,7 @@ def test_they_are_counted_whoever_answers_and_told_of_once_a_split(tmp_path: Pat
             assert [sentence.partition(":")[0] for sentence in cut] == [
                 "0-baseline", "1-demos", "test of the baseline", "test of 1-demos",
             ]  # fmt: skip
-            assert "answers were cut off at max_tokens on 'dev'. Give the LM more in settings" in cut[0]
+            assert "answers were cut off at max_tokens on 'dev'. Raise it in the program or in settings" in cut[0]
             assert (len(engine.requests) > before) is paid
     finally:
         logger.removeHandler(handler)

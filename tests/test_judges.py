@@ -25,6 +25,7 @@ from cascade.lm.meter import Meter
 from cascade.lm.named import offering
 from cascade.metrics import metric
 from cascade.optimizers.labels import labelled as labelled_runs
+from cascade.settings import LMSpec
 from cascade.testing import ScriptedEngine, ScriptedLMs
 
 VERDICTS = ("right", "partly", "wrong")
@@ -107,6 +108,28 @@ def test_another_process_reads_what_was_found_out(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("cascade.judges._known", {})
     engine = script(faults=30)
     assert ask(lms_in(tmp_path, engine)) == "wrong" and len(engine.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"lm": {"judge": LMSpec("scripted/base", {"api_base": "http://elsewhere/v1"})}},
+        {"lm": {"judge": LMSpec("scripted/base", {"temperature": 0.7})}},
+        {"force_format": False},
+    ],
+    ids=["another address", "asked otherwise", "no form"],
+)
+def test_a_model_behind_another_address_or_asked_otherwise_is_another_judge(
+    tmp_path: Path, other: dict[str, Any]
+) -> None:
+    ask(lms_in(tmp_path, script(faults=3)))
+    engine = script(faults=18)
+    with pytest.raises(MetricError, match="must not judge"):
+        ask(ScriptedLMs(settings_in(tmp_path, **other), engine))
+    assert len(engine.requests) == 30
+    with pytest.raises(MetricError, match="must not judge"):  # known now, and by what it was asked under
+        ask(ScriptedLMs(settings_in(tmp_path, **other), engine))
+    assert len(engine.requests) == 30
 
 
 def test_a_judge_that_does_not_agree_is_not_heard(tmp_path: Path) -> None:

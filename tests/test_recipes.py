@@ -50,5 +50,7 @@ def test_an_experiment_runs_under_any_recipe(recipe: str, tmp_path: Path) -> Non
 
 
 def test_a_recipe_that_is_not_there_is_named() -> None:
-    with pytest.raises(ExperimentError, match=r"^There is no recipe 'large'\. Found: classic, small, distil\.$"):
+    with pytest.raises(
+        ExperimentError, match=r"^There is no recipe 'large'\. Found: classic, small, distil, prompts\.$"
+    ):
         under(scripted.experiment(), "large")

@@ -19,7 +19,9 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="An experiment: a file
 
 Recipe = Annotated[
     str | None,
-    typer.Option("--recipe", metavar="NAME", help="Take these stages instead of its own: classic or small."),
+    typer.Option(
+        "--recipe", metavar="NAME", help="Take these stages instead of its own: classic, small, distil or prompts."
+    ),
 ]
 
 

@@ -7,8 +7,6 @@ such row nothing is trained; and no LM is shown what only another one was asked.
 """
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from typing import Any
 
 import dspy
@@ -18,6 +16,7 @@ from cascade.lm.embedded.adapter import training_adapter
 from cascade.nearest import NearestPredict, as_shown
 from cascade.optimizers.labels import labelled
 from cascade.optimizers.work import Given, Work
+from cascade.threads import at_once
 
 
 class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
@@ -86,9 +85,8 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
                 return False
             return True
 
-        with ThreadPoolExecutor(self.num_threads or dspy.settings.num_threads) as pool:
-            futures = [pool.submit(copy_context().run, answers, example) for example in examples]
-        return [example for example, future in zip(examples, futures, strict=True) if future.result()]
+        answered = at_once(answers, examples, self.num_threads)
+        return [example for example, good in zip(examples, answered, strict=True) if good]
 
     def _prepare_finetune_data(self, trace_data: Sequence[Any], lm: Any, pred_ind: int | None = None) -> Any:
         good = [row for row in trace_data if self.metric is None or row["score"] > 0]

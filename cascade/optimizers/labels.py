@@ -7,9 +7,7 @@ right inputs. (Teacher forcing, Williams and Zipser, 1989, over steps.) Invarian
 """
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from contextvars import copy_context
 from typing import Any, get_args
 
 import dspy
@@ -18,6 +16,7 @@ from dspy.adapters.utils import parse_value
 from cascade.fields import plain
 from cascade.program import thawed
 from cascade.programs.keys import LABELS
+from cascade.threads import at_once
 
 Trace = list[tuple[Any, dict[str, Any], Any]]
 
@@ -61,9 +60,7 @@ def labelled(program: Any, examples: Sequence[Any], num_threads: int | None = No
             said = [(own[id(one)], given, answer) for one, given, answer in dspy.settings.trace if id(one) in own]
         return trace + [entry for entry in said if all(entry[0] is not one for one in whole)]
 
-    with ThreadPoolExecutor(num_threads or dspy.settings.num_threads) as pool:
-        futures = [pool.submit(copy_context().run, run, example) for example in examples]
-    return [future.result() for future in futures]
+    return at_once(run, examples, num_threads)
 
 
 def _says(predictor: Any, example: Any) -> bool:

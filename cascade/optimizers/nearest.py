@@ -6,8 +6,6 @@ on rows that are shown.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from itertools import chain
 from typing import Any
 
@@ -19,6 +17,7 @@ from cascade.fields import plain as as_json
 from cascade.nearest import ORDERS, Index, NearestPredict, Order, embed, give, text_of
 from cascade.optimizers.labels import has_labels, held, labelled
 from cascade.optimizers.work import Given, Work
+from cascade.threads import at_once
 
 Rows = list[dict[str, Any]]
 
@@ -141,10 +140,8 @@ class NearestDemos(Teleprompter):  # type: ignore[misc]
             except Exception:  # A failing example is data: it is not shown.
                 return []
 
-        with ThreadPoolExecutor(self.num_threads or dspy.settings.num_threads) as pool:
-            traces = [pool.submit(copy_context().run, run, example) for example in trainset]
         told: dict[str, Rows] = {}
-        for predictor, inputs, outputs in (step for future in traces for step in future.result()):
+        for predictor, inputs, outputs in chain.from_iterable(at_once(run, trainset, self.num_threads)):
             if id(predictor) in names:
                 row = _row(predictor, {**inputs, **outputs})
                 kept = told.setdefault(names[id(predictor)], [])

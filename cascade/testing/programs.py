@@ -9,11 +9,8 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
-from contextvars import copy_context
 from dataclasses import dataclass, field
-from functools import partial
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +20,7 @@ import dspy
 
 from cascade.program import Snapshot, restore, snapshot
 from cascade.testing.scripted import AsyncScriptedEngine, ScriptedEngine
+from cascade.threads import at_once
 
 AT_ONCE = 16
 
@@ -168,11 +166,8 @@ def threads_do_not_disturb_each_other(case: ProgramCase) -> None:
     with case.lm(hasty=True):
         program = case.make()
         alone = [_plain(program(**case.asked(number))) for number in range(AT_ONCE)]
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            jobs = [
-                pool.submit(copy_context().run, partial(program, **case.asked(number))) for number in range(AT_ONCE)
-            ]
-        _same([_plain(job.result()) for job in jobs], alone, "answers of 16 threads at once")
+        answers = at_once(lambda number: _plain(program(**case.asked(number))), range(AT_ONCE), AT_ONCE)
+        _same(answers, alone, "answers of 16 threads at once")
 
 
 def dspy_runs_it_in_threads(case: ProgramCase) -> None:

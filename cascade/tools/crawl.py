@@ -61,7 +61,8 @@ def crawl(
         sleep, clock: how it waits, and the seconds that it goes by.
 
     Raises:
-        StepFailed: `start` cannot be asked at all: no such host, an address that is not public, closed by robots.txt.
+        StepFailed: nothing can be read: no such host, an address that is not public, closed by robots.txt, not to be
+            listed.
     """
     return _Walk(normalised(start), limits or Limits(), agent, loopback, (sleep, clock)).run()
 
@@ -113,7 +114,9 @@ class _Walk:
             page = self._page(url, seen)
             if page is None or page.url in pages:
                 continue
-            if "noindex" not in page.document.robots:
+            if "noindex" in page.document.robots:
+                self.left_out[url] = "it asks not to be listed"
+            else:
                 pages[page.url] = page
             for link in self._links(page):
                 if link not in seen:

@@ -70,10 +70,10 @@ def faults(text: str, urls: Iterable[str] | None = None) -> list[str]:
         urls: pages that exist; a link to another is a fault.
     """
     file, found = _read(text)
-    known = None if urls is None else set(urls)
+    known = None if urls is None else set(map(_url, urls))
     links = [link for _, links in file.sections for link in links]
     for link in links:
-        if known is not None and link.url not in known:
+        if known is not None and _url(link.url) not in known:
             found.append(f"the link to {link.url!r} leads to no page that was read")
     twice = sorted({link.url for link in links if [one.url for one in links].count(link.url) > 1})
     return found + [f"{url!r} is linked twice" for url in twice]
@@ -119,9 +119,14 @@ def _entry(line: str, number: int, links: list[Link]) -> list[str]:
 
 
 def _item(link: Link) -> str:
-    url = quote(link.url.strip(), safe="/%:@!$&'*+,;=~?#-._")
+    url = _url(link.url)
     name, notes = re.sub(r"([\[\]\\])", r"\\\1", _line(link.name) or url), _line(link.notes)
     return f"- [{name}]({url})" + (f": {notes}" if notes else "")
+
+
+def _url(url: str) -> str:
+    """As it can stand between parentheses."""
+    return quote(url.strip(), safe="/%:@!$&'*+,;=~?#-._")
 
 
 def _line(text: str) -> str:

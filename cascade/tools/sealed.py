@@ -78,8 +78,8 @@ def leaked(secrets: Iterable[str], text: str) -> list[str]:
 
 
 class Sealed(dspy.Module):  # type: ignore[misc]
-    """A step whose LM is sent nothing that has not passed `anonymous`: inputs, demos, and the forms of numbers and
-    addresses in instructions.
+    """A step whose LM is sent nothing that has not passed `anonymous`: inputs, demos, and instructions other than those
+    it was made with. Its own, and what is said of its fields, lose the forms of numbers and addresses only.
 
     Args:
         step: a predictor, or a module of several.
@@ -91,6 +91,7 @@ class Sealed(dspy.Module):  # type: ignore[misc]
     def __init__(self, step: Any) -> None:
         super().__init__()
         self.step = step
+        self._written = frozenset(one.signature.instructions for one in step.predictors())
 
     @property
     def signature(self) -> Any:
@@ -99,22 +100,24 @@ class Sealed(dspy.Module):  # type: ignore[misc]
 
     def forward(self, **fields: Any) -> Any:
         """Call the step with what may be sent."""
-        with dspy.context(adapter=_sealing(dspy.settings.adapter)):
+        with dspy.context(adapter=_sealing(dspy.settings.adapter, self._written)):
             return self.step(**_sealed(fields))
 
     async def aforward(self, **fields: Any) -> Any:
         """The same, awaited."""
-        with dspy.context(adapter=_sealing(dspy.settings.adapter)):
+        with dspy.context(adapter=_sealing(dspy.settings.adapter, self._written)):
             return await self.step.acall(**_sealed(fields))
 
 
-def _sealing(adapter: Any) -> Any:
+def _sealing(adapter: Any, written: frozenset[str]) -> Any:
     """The adapter, sealed on its way to messages; its way out to another adapter, which is not sealed, is closed."""
     base = adapter or dspy.ChatAdapter()
     twin = copy.copy(base)
     twin.use_json_adapter_fallback = False
 
     def format(signature: Any, demos: list[Any], inputs: dict[str, Any]) -> list[dict[str, Any]]:
+        if signature.instructions not in written:  # an optimizer wrote them, which may have seen messages
+            signature = signature.with_instructions(anonymous(signature.instructions))
         messages = base.format(signature, [_sealed(dict(demo)) for demo in demos], _sealed(inputs))
         return [impersonal(message) for message in messages]
 

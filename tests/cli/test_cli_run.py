@@ -116,4 +116,7 @@ def test_another_recipe_is_one_flag_away(project):
     foreseen = project.cascade("run", "letters", "--dry-run", "--recipe", "classic")
     assert "together" in foreseen.out
     refused = project.cascade("run", "letters", "--recipe", "large")
-    assert (refused.code, refused.err) == (2, "cascade: There is no recipe 'large'. Found: classic, small, distil.\n")
+    assert (refused.code, refused.err) == (
+        2,
+        "cascade: There is no recipe 'large'. Found: classic, small, distil, prompts.\n",
+    )

@@ -46,7 +46,7 @@ def test_judged_asks_the_judge_that_judge_trains() -> None:
         ("wrong", "two words", 0.0, (0, 0, 0)),
         ("right", "word " * 12, 0.9, (1, 1, 0.5)),
         ("right", "word " * 60, 0.8, (1, 1, 0)),
-        ("right", "", 0.8, (1, 1, 0)),
+        ("right", " ", 0.0, (0, 0, 0)),  # nobody has to be asked about nothing
     ],
 )
 def test_an_answer_is_correct_complete_and_concise(
@@ -58,3 +58,14 @@ def test_an_answer_is_correct_complete_and_concise(
     score = module.answer_quality.score(example, dspy.Prediction(response=response))
     assert score.value == pytest.approx(value)
     assert tuple(score.parts.values()) == pytest.approx(parts) and list(score.parts) == list(module.WEIGHTS)
+
+
+def test_what_copying_the_text_is_worth() -> None:
+    """The figure of datasets/judged/README.md: texts are short, so this metric cannot tell a reader from a copier."""
+    module: Any = import_file(JUDGED.path, "experiments.judged_copied")  # type: ignore[arg-type]
+    module.judge = lambda **_: "right"
+    rows = ANSWERS[2].rows
+    scores = [
+        module.answer_quality.score(dspy.Example(**row), dspy.Prediction(response=row["text"])).value for row in rows
+    ]
+    assert sum(scores) / len(scores) == pytest.approx(0.99, abs=0.005)

@@ -270,7 +270,15 @@ def test_any_text_is_read_as_robots_txt(text: str) -> None:
 def test_pages_may_ask_not_to_be_listed(serve: Any) -> None:
     served = serve({"/": links("a", "b"), "/a": '<meta name="robots" content="NoIndex">' + links("c"), "/c": "c",
                     "/b": '<meta name="robots" content="nofollow">' + links("d") , "/d": "d"})  # fmt: skip
-    assert walk(served) == (["/", "/b", "/c"], {})
+    assert walk(served) == (["/", "/b", "/c"], {"/a": "it asks not to be listed"})
+
+
+def test_a_site_that_asks_not_to_be_listed_at_all_cannot_be_read(serve: Any) -> None:
+    served = serve(
+        {"/": '<meta name="robots" content="noindex">' + links("a"), "/a": '<meta name="robots" content="noindex">'}
+    )
+    with pytest.raises(StepFailed, match="it asks not to be listed"):
+        walk(served)
 
 
 @pytest.mark.parametrize(

@@ -93,3 +93,12 @@ def test_whatever_is_written_is_a_valid_file(file: LlmsTxt) -> None:
 @given(st.text())
 def test_any_text_is_read_without_an_error(text: str) -> None:
     faults(text)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.org/Pear_(fruit)", "https://example.org/Birne/süß", " https://a.b/c "]
+)
+def test_a_link_to_a_page_that_was_read_is_none_to_another_however_it_has_to_be_written(url: str) -> None:
+    text = text_of(LlmsTxt("Fruit", sections=(("Pages", (Link("Pear", url),)),)))
+    assert faults(text, [url]) == []
+    assert faults(text, ["https://example.org/Pear"]) != []

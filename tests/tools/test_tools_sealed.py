@@ -152,6 +152,19 @@ def test_demos_instructions_and_lists_are_sealed_too() -> None:
     assert "44" in sent
 
 
+def test_instructions_that_an_optimizer_wrote_are_sealed_too_and_those_of_the_program_are_its_own() -> None:
+    step = Sealed(dspy.Predict(dspy.Signature("text -> said", "Answer for the Bank.")))
+    assert "Answer for the Bank." in "\n".join(wire(step, text="fine"))
+    copy = step.deepcopy()
+    copy.step.signature = copy.step.signature.with_instructions("Answer as in: Cy Poe, 44 Mill Lane, is helped.")
+    sent = "\n".join(wire(copy, text="fine"))
+    assert all(word not in sent for word in ("Cy", "Poe", "Mill", "44")) and "is helped" in sent
+    assert copy.step.signature.instructions.startswith("Answer as in: Cy Poe")
+    loaded = Sealed(dspy.Predict(dspy.Signature("text -> said", "Answer for the Bank.")))
+    loaded.load_state(copy.dump_state())
+    assert "Poe" not in "\n".join(wire(loaded, text="fine"))
+
+
 @pytest.mark.parametrize(
     "value", [[41, 55, 55], ["41", "55"], [[41], [55]], {"a": 41, "b": [55]}, {"41": "x", "55": "y"}, {"41": 55}, [41.5, 55]]
 )  # fmt: skip

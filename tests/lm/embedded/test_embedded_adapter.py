@@ -1,5 +1,6 @@
 """What the adapter sends: the short form to embedded models, `dspy.ChatAdapter`'s own to all others."""
 
+import asyncio
 from typing import Literal
 
 import dspy
@@ -7,7 +8,7 @@ import pytest
 from dspy import lm15
 
 from cascade.lm.embedded import EmbeddedEngine, FormatForcingAdapter, Models, embedded_lm
-from cascade.lm.embedded.adapter import training_adapter
+from cascade.lm.embedded.adapter import _roomy, training_adapter
 
 
 class Recorder:
@@ -28,6 +29,16 @@ class Recorder:
         )
 
 
+class AsyncRecorder:
+    """The same, awaited."""
+
+    def __init__(self, engine):
+        self.engine = engine
+
+    async def complete(self, request):
+        return self.engine.complete(request)
+
+
 class Ask(dspy.Signature):
     """Answer."""
 
@@ -43,6 +54,31 @@ def test_other_lms_get_what_chat_adapter_sends():
             assert dspy.Predict(Ask)(question="Well?").answer == "yes"
         sent.append(engine.requests)
     assert sent[0] == sent[1]
+
+
+@pytest.mark.parametrize(("adapter", "sent"), [(FormatForcingAdapter(), 12 + 11 + 12), (dspy.ChatAdapter(), 12)])
+def test_a_limit_of_values_leaves_other_lms_room_for_the_headers_that_embedded_ones_are_given(adapter, sent):
+    engine = Recorder()
+    lm = dspy.LM("other/model", engine=engine, async_engine=AsyncRecorder(engine), cache=False)
+    with dspy.context(lm=lm, adapter=adapter):
+        asked = dspy.Predict(Ask, max_tokens=12)
+        assert asked(question="Well?").answer == "yes"
+        assert asyncio.run(asked.acall(question="Well?")).answer == "yes"
+    assert [request.config.max_tokens for request in engine.requests] == [sent, sent]
+    assert asked.config == {"max_tokens": 12}
+
+
+@pytest.mark.parametrize(
+    ("model", "given"),
+    [("openai/gpt-4o-mini", {"temperature": 0.5, "max_tokens": 35}), ("openai/gpt-5-mini", {"temperature": 0.5})],
+)
+def test_one_that_reasons_first_is_not_held_to_a_limit_of_values(model, given):
+    assert _roomy(dspy.LM(model), {"temperature": 0.5, "max_tokens": 12}, Ask) == given
+
+
+def test_an_embedded_model_gets_the_limit_as_it_is(tmp_path):
+    engine = EmbeddedEngine(Models(tmp_path))
+    assert _roomy(embedded_lm("any", engine), {"max_tokens": 12}, Ask) == {"max_tokens": 12}
 
 
 def test_finetune_rows_have_no_format_reminder_and_end_with_the_marker():
