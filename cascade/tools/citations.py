@@ -1,6 +1,6 @@
 """Citations: which passage is said to hold which words, and whether it does.
 
-Invariant: a citation holds only if its passage was really retrieved and really has the words.
+Invariant: a citation holds only if its passage was really retrieved and really has the words, three or more.
 """
 
 import re
@@ -9,6 +9,8 @@ from typing import Any
 
 Citation = dict[str, str]
 """`{"id": …, "quote": …}`."""
+LEAST = 3
+"""Words of a quotation: fewer stand in many a passage, whatever it is about."""
 
 
 def citation(told: str) -> Citation:
@@ -33,6 +35,8 @@ def fault(cited: Citation, passages: Sequence[Mapping[str, Any]]) -> str:
     wanted = _plain(cited["quote"])
     if not wanted or f" {wanted} " not in f" {_plain(texts[cited['id']])} ":
         return f"{cited['id']} does not say {cited['quote']!r}"
+    if len(wanted.split()) < LEAST:
+        return f"{cited['quote']!r} is too short to tell {cited['id']} from other passages"
     return ""
 
 

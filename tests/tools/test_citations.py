@@ -32,6 +32,7 @@ def test_a_citation_is_a_name_and_words(told: str, id_: str, quote: str) -> None
         ("minutes-04", "seven minutes slow", "minutes-04 does not say 'seven minutes slow'"),
         ("minutes-04", "even minutes", "minutes-04 does not say 'even minutes'"),
         ("minutes-04", "", "minutes-04 does not say ''"),
+        ("minutes-04", "the", "'the' is too short to tell minutes-04 from other passages"),
         ("minutes-04", "…", "minutes-04 does not say '…'"),
         ("minutes-05", "seven minutes fast", "minutes-05 was not retrieved"),
         ("", "seven minutes fast", "a passage without a name was not retrieved"),
