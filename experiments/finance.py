@@ -165,6 +165,6 @@ experiment = Experiment(
         Stage("weights", BootstrapFinetune, exclude_demos=True, train_kwargs={"epochs": 4}),
     ],
     plateau=Plateau(patience=2, min_gain=0.01, equivalence_margin=0.03, confidence=0.90, on_plateau="escalate"),
-    budget=Budget(lm_calls=6_000, minutes=60),
+    budget=Budget(lm_calls=6_000, minutes=120),
     target=0.95,
 )

@@ -121,7 +121,7 @@ experiment = Experiment(
     program=Triage,
     stages=small(labels=81),
     plateau=Plateau(patience=2, min_gain=0.01, equivalence_margin=0.03, confidence=0.90, on_plateau="escalate"),
-    budget=Budget(lm_calls=5_000, minutes=60),
+    budget=Budget(lm_calls=5_000, minutes=120),
     guardrails={"department": 0.05},
     target=0.95,
 )

@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from letters import PROGRAM
+
 from cascade.cli import main
 from cascade.cli.parts import Parts
 from cascade.journal import ENDED, Journal
@@ -33,13 +35,7 @@ from cascade.testing import ScriptedEngine, ScriptedLMs
 THREADS = 4
 LATENCY = 0.002
 STAGES = ["0-baseline", "1-instructions", "2-demos", "3-together", "4-weights"]
-EXPERIMENT = '''"""Does it end the same, whenever it is killed?"""
-
-import hashlib
-
-import dspy
-
-from cascade import Dataset, Experiment, Plateau, Stage, metric
+EXPERIMENT = f"""{PROGRAM}import hashlib
 
 
 def gold(question):
@@ -47,21 +43,7 @@ def gold(question):
 
 
 def rows(split):
-    return [{"question": f"{split} {i}", "answer": gold(f"{split} {i}")} for i in range(20)]
-
-
-class Asks(dspy.Module):
-    def __init__(self):
-        super().__init__()
-        self.ask = dspy.Predict("question -> answer")
-
-    def forward(self, question):
-        return self.ask(question=question)
-
-
-@metric
-def right(example, prediction):
-    return example.answer == prediction.answer
+    return [{{"question": f"{{split}} {{i}}", "answer": gold(f"{{split}} {{i}}")}} for i in range(20)]
 
 
 experiment = Experiment(
@@ -77,7 +59,7 @@ experiment = Experiment(
     ],
     plateau=Plateau(patience=9),
 )
-'''
+"""
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["dspy", "mlflow", "cascade.cli", "cascade.runner", "cascade.running"])
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import dspy
 import pytest
+from letters import PROGRAM
 
 import cascade
 from cascade.discover import discover
@@ -16,36 +17,15 @@ from cascade.existing import find, find_run, of_newest_run
 from cascade.settings import LMSpec, Settings
 from cascade.testing import ScriptedEndpoint
 
-SOURCE = '''"""Does it learn letters?"""
-
-import dspy
-
-from cascade import Dataset, Experiment, Stage, metric
-
-
-class Asks(dspy.Module):
-    def __init__(self):
-        super().__init__()
-        self.ask = dspy.Predict("question -> answer")
-
-    def forward(self, question):
-        return self.ask(question=question)
-
-
-@metric
-def right(example, prediction):
-    return example.answer == prediction.answer
-
-
-def rows(split):
-    return [{"question": f"{split} {n // 10} {n % 10}", "answer": str(n % 10)} for n in range(20)]
+SOURCE = f"""{PROGRAM}def rows(split):
+    return [{{"question": f"{{split}} {{n // 10}} {{n % 10}}", "answer": str(n % 10)}} for n in range(20)]
 
 
 experiment = Experiment(
     Dataset("x", train=rows("train"), dev=rows("dev"), test=rows("test"), inputs=["question"]), right, Asks,
     stages=[Stage("demos", dspy.LabeledFewShot, k=3)],
 )
-'''
+"""
 
 
 def answer(_model: str, inputs: Any, demos: int) -> Any:

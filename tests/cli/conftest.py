@@ -9,39 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from letters import EXPERIMENT
 
 from cascade.cli import main
 from cascade.cli.parts import Parts
 from cascade.testing import ScriptedEngine, ScriptedLMs
-
-EXPERIMENT = '''"""Does it learn letters?
-
-More about it.
-"""
-
-import dspy
-
-from cascade import Dataset, Experiment, Stage, metric
-
-
-class Asks(dspy.Module):
-    def __init__(self):
-        super().__init__()
-        self.ask = dspy.Predict("question -> answer")
-
-    def forward(self, question):
-        return self.ask(question=question)
-
-
-@metric
-def right(example, prediction):
-    return example.answer == prediction.answer
-
-
-experiment = Experiment(
-    dataset=Dataset("letters"), metric=right, program=Asks, stages=[Stage("demos", dspy.LabeledFewShot, k=4)]
-)
-'''
 
 
 def answer(_model: str, inputs: Mapping[str, str], demos: int) -> Mapping[str, str]:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import EXPERIMENT
+from letters import EXPERIMENT
 
 from cascade.testing import ScriptedLMs
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import EXPERIMENT, Done, Project
+from conftest import Done, Project
+from letters import EXPERIMENT
 
 from cascade.journal import journals
 from cascade.mlflow_store.store import connect

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from conftest import EXPERIMENT
+from letters import EXPERIMENT
 
 STEPS = {
     'dspy.Predict("question -> answer")': 'Pipeline("question -> answer", draft=dspy.Predict("question -> draft"), '

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import EXPERIMENT, Project
+from conftest import Project
+from letters import EXPERIMENT
 from promoting_child import learns
 
 import cascade

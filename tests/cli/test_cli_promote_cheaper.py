@@ -6,7 +6,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-from conftest import EXPERIMENT, Project
+from conftest import Project
+from letters import EXPERIMENT
 
 from cascade.mlflow_store.store import connect
 from cascade.mlflow_store.versions import Version, Versions

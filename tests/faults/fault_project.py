@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from letters import PROGRAM
+
 from cascade.journal import Journal, journals
 from cascade.lm.ledger import Ledger
 from cascade.testing import Reply, ScriptedEndpoint
@@ -21,35 +23,14 @@ from cascade.testing import Reply, ScriptedEndpoint
 HERE = Path(__file__).parent
 KEY = "sk-canary-0123456789-AbCd"
 ROWS = 20
-EXPERIMENT = '''"""Does it learn letters?"""
-
-import dspy
-
-from cascade import Dataset, Experiment, Plateau, Stage, metric
-
-
-class Asks(dspy.Module):
-    def __init__(self):
-        super().__init__()
-        self.ask = dspy.Predict("question -> answer")
-
-    def forward(self, question):
-        return self.ask(question=question)
-
-
-@metric
-def right(example, prediction):
-    return example.answer == prediction.answer
-
-
-experiment = Experiment(
+EXPERIMENT = f"""{PROGRAM}experiment = Experiment(
     dataset=Dataset("letters"),
     metric=right,
     program=Asks,
     stages=[Stage("demos", dspy.LabeledFewShot, k=4)],
     plateau=Plateau(patience=9),
 )
-'''
+"""
 
 
 def answer(_model: str, inputs: Mapping[str, str], demos: int) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from letters import EXPERIMENT
 
 import cascade
 from cascade.discover import discover
@@ -27,31 +28,6 @@ from cascade.settings import load_settings
 from cascade.testing import ScriptedEngine, ScriptedLMs
 
 CHILD = Path(__file__).with_name("nightly_child.py")
-EXPERIMENT = '''"""Does it learn letters?"""
-
-import dspy
-
-from cascade import Dataset, Experiment, Stage, metric
-
-
-class Asks(dspy.Module):
-    def __init__(self):
-        super().__init__()
-        self.ask = dspy.Predict("question -> answer")
-
-    def forward(self, question):
-        return self.ask(question=question)
-
-
-@metric
-def right(example, prediction):
-    return example.answer == prediction.answer
-
-
-experiment = Experiment(
-    dataset=Dataset("letters"), metric=right, program=Asks, stages=[Stage("demos", dspy.LabeledFewShot, k=4)]
-)
-'''
 
 
 def learns(_model: str, inputs: Mapping[str, str], demos: int) -> Mapping[str, str]:

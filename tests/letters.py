@@ -1,0 +1,33 @@
+"""The experiment of most tests of whole runs, as a file's text: what a question ends on is its answer."""
+
+PROGRAM = '''"""Does it learn letters?
+
+More about it.
+"""
+
+import dspy
+
+from cascade import Dataset, Experiment, Plateau, Stage, metric
+
+
+class Asks(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.ask = dspy.Predict("question -> answer")
+
+    def forward(self, question):
+        return self.ask(question=question)
+
+
+@metric
+def right(example, prediction):
+    return example.answer == prediction.answer
+
+
+'''
+"""Program and metric; the definition of an experiment is to follow."""
+
+EXPERIMENT = f"""{PROGRAM}experiment = Experiment(
+    dataset=Dataset("letters"), metric=right, program=Asks, stages=[Stage("demos", dspy.LabeledFewShot, k=4)]
+)
+"""
