@@ -1,6 +1,7 @@
-"""How far judges agree with labelled answers: `python benchmarks/_judges.py [--rows 30] [words] [semantic] [rubric]`.
+"""How far judges agree with labelled answers: `python benchmarks/_judges.py [--rows 30] [words] [counts] [semantic] …`.
 
-`words` compares words with the reference and has its two thresholds from train, `semantic` is DSPy's `SemanticF1` under
+`words` compares words with the reference and has its two thresholds from train, `counts` is a decision tree over how
+many words each side has that the other has not, `semantic` is DSPy's `SemanticF1` under
 the LM `judge`, `rubric` is `cascade.judges.RubricJudge` under it. All are held against test of `datasets/judge`.
 """
 
@@ -8,20 +9,21 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import dspy
 from dspy.evaluate import SemanticF1
+from sklearn.tree import DecisionTreeClassifier
 
 from cascade.agreement import agreement
 from cascade.dataset import Dataset, Split, load
 from cascade.judges import RubricJudge
 from cascade.lm.lms import LMs
 from cascade.settings import load_settings
+from cascade.threads import at_once
 
 PROJECT = Path(__file__).parents[1]
 GRID = [step / 20 for step in range(1, 20)]
@@ -45,6 +47,18 @@ def words(_lms: LMs, train: Split) -> Callable[[Any], str]:
     low, high = thresholds(train)
     print(f"words: right from F1 {high}, partly from {low} (chosen on train)")
     return lambda row: verdict(word_f1(row), low, high)
+
+
+def counts(_lms: LMs, train: Split) -> Callable[[Any], str]:
+    tree = DecisionTreeClassifier(max_depth=4, random_state=0)
+    tree.fit([_counts(row) for row in train.rows], [row["verdict"] for row in train.rows])
+    return lambda row: str(tree.predict([_counts(row)])[0])
+
+
+def _counts(row: Any) -> list[float]:
+    wanted, given = (set(re.findall(r"\w+", row[name].lower())) for name in ("reference", "response"))
+    missing, added = len(wanted - given), len(given - wanted)
+    return [missing, added, len(wanted), len(given), missing / len(wanted), added / max(1, len(given))]
 
 
 def semantic(_lms: LMs, _train: Split) -> Callable[[Any], str]:
@@ -76,9 +90,7 @@ def main(names: Sequence[str], rows: int) -> None:
     with dspy.context(lm=lms.asked("judge"), adapter=lms.adapter, disable_history=True):
         for name in names:
             judge = globals()[name](lms, data.train)
-            with ThreadPoolExecutor(lms.threads) as pool:
-                futures = [pool.submit(copy_context().run, safely, judge, row) for row in shown]
-            given = [future.result() for future in futures]
+            given = at_once(partial(safely, judge), shown, lms.threads)
             groups = (data.test.groups or data.test.ids)[:rows]
             print(f"{name}: {agreement(given, [row['verdict'] for row in shown], groups)}; {dict(Counter(given))}")
     lms.close()
@@ -87,4 +99,4 @@ def main(names: Sequence[str], rows: int) -> None:
 if __name__ == "__main__":
     arguments = sys.argv[1:]
     limit = int(arguments.pop(arguments.index("--rows") + 1)) if "--rows" in arguments else 1_000
-    main([one for one in arguments if one != "--rows"] or ["words", "semantic", "rubric"], limit)
+    main([one for one in arguments if one != "--rows"] or ["words", "counts", "semantic", "rubric"], limit)
