@@ -1,5 +1,7 @@
 """The experiment of most tests of whole runs, as a file's text: what a question ends on is its answer."""
 
+from collections.abc import Mapping
+
 PROGRAM = '''"""Does it learn letters?
 
 More about it.
@@ -31,3 +33,9 @@ EXPERIMENT = f"""{PROGRAM}experiment = Experiment(
     dataset=Dataset("letters"), metric=right, program=Asks, stages=[Stage("demos", dspy.LabeledFewShot, k=4)]
 )
 """
+
+
+def answer(_model: str, inputs: Mapping[str, str], demos: int) -> Mapping[str, str]:
+    """Right where it was shown how."""
+    question = inputs.get("question", "")
+    return {"answer": question[-1] if demos or question[-1] < "3" else "?"}

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from conftest import answer
+from letters import answer
 
 from cascade.production.night import Nights
 from cascade.production.schedule import At, Schedule, rendering

@@ -5,6 +5,7 @@ import pty
 import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -62,14 +63,14 @@ def test_the_table_shows_what_is_done_what_is_being_done_and_what_is_to_come(tmp
 def test_a_run_on_a_terminal_draws_the_table_and_gives_the_terminal_back(project):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from conftest import answer\n"
+        "from letters import answer\n"
         "from cascade.cli import main; from cascade.cli.parts import Parts\n"
         "from cascade.testing import ScriptedEngine, ScriptedLMs\n"
         "parts = Parts(lms=lambda settings: ScriptedLMs(settings, ScriptedEngine(answer)))\n"
         "sys.exit(main(['run', 'letters', '--no-mlflow'], parts=parts))"
     )
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-c", code, os.path.dirname(__file__)]
+    command = [sys.executable, "-c", code, str(Path(__file__).parents[1])]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "130"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment, text=True) as process:
         os.close(theirs)
