@@ -162,7 +162,7 @@ def test_what_plain_dspy_has_no_program_for_is_refused(project):
 WRONG = [
     (["--to", "out.txt"], 2, "--to out.txt does not end in .json"),
     (["--to", "nowhere/out.json"], 1, "--to nowhere/out.json cannot be written (No such file or directory)"),
-    (["--to", "out.json", "--run", "7"], 2, "Experiment 'letters' has no run '7'. Give one of: "),
+    (["--to", "out.json", "--run", "z"], 2, "Experiment 'letters' has no run 'z'. Give one of: "),
     (["--to", "out.json", "--run", "2/nothing"], 2, "has no program of a stage 'nothing'. Found: 0-baseline, 1-demos."),
     (["--to", "out.json", "--run", "2", "--model", "models:/x/1"], 2, "--run 2 and --model models:/x/1 name two"),
 ]  # fmt: skip
