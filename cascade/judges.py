@@ -38,16 +38,16 @@ class Rubric(dspy.Signature):  # type: ignore[misc]
     question: str = dspy.InputField()
     reference: str = dspy.InputField()
     response: str = dspy.InputField()
-    missing: str = dspy.InputField(desc="words of the reference that the response does not have")
-    added: str = dspy.InputField(desc="words of the response that the reference does not have")
+    missing: str = dspy.InputField(desc="how much of the reference the response does not have, and which words")
+    added: str = dspy.InputField(desc="how much of the response the reference does not have, and which words")
     verdict: Verdict = dspy.OutputField()
 
 
 class RubricJudge(dspy.Module):  # type: ignore[misc]
     """A judge that is shown the question, a reference and the response, and says one of three words.
 
-    Which words they do not share is told it too: a small model does not find out itself. It is a program like any
-    other: an experiment over labelled answers makes a better one of it.
+    How many words they do not share, and which, is told it too: a small model does not find out itself. It is a
+    program like any other: an experiment over labelled answers makes a better one of it.
     """
 
     def __init__(self) -> None:
@@ -57,9 +57,17 @@ class RubricJudge(dspy.Module):  # type: ignore[misc]
     def forward(self, question: str, reference: str, response: str) -> dspy.Prediction:
         """`verdict`."""
         wanted, said = _words(reference), _words(response)
-        missing, added = (", ".join(word for word in one if word not in other) or "none"
-                          for one, other in ((wanted, said), (said, wanted)))  # fmt: skip
+        missing, added = _lacking(wanted, said), _lacking(said, wanted)
         return self.judge(question=question, reference=reference, response=response, missing=missing, added=added)
+
+
+def _lacking(words: list[str], other: list[str]) -> str:
+    """How many of the words the other side has not, in quarters, and which."""
+    lacking = [word for word in words if word not in other]
+    if not lacking:
+        return "none"
+    share = ("few", "some", "many", "most")[(4 * len(lacking) - 1) // len(words)]
+    return f"{share}: {', '.join(lacking)}"
 
 
 def _words(text: str) -> list[str]:

@@ -20,7 +20,7 @@ def agrees(example: dspy.Example, prediction: dspy.Prediction) -> bool:
     return prediction.verdict == example.verdict
 
 
-LABELS = {"max_labeled_rows": 117, "exclude_demos": True}
+LABELS = {"max_labeled_rows": 237, "exclude_demos": True}
 
 experiment = Experiment(
     dataset=Dataset("judge"),

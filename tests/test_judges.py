@@ -201,12 +201,13 @@ def test_a_check_tells_what_is_known_and_asks_nobody(
     ("response", "missing", "added"),
     [
         ("Two crowns a year.", "none", "none"),
-        ("two, two crowns", "a, year", "none"),
-        ("It costs three crowns a year", "two", "it, costs, three"),
-        ("", "two, crowns, a, year", "none"),
+        ("two, two crowns", "some: a, year", "none"),
+        ("It costs three crowns a year", "few: two", "some: it, costs, three"),
+        ("two, at most", "many: crowns, a, year", "many: at, most"),
+        ("", "most: two, crowns, a, year", "none"),
     ],
 )
-def test_the_judge_is_told_which_words_are_not_shared(response: str, missing: str, added: str) -> None:
+def test_the_judge_is_told_how_many_words_are_not_shared_and_which(response: str, missing: str, added: str) -> None:
     program = RubricJudge()
     example = dspy.Example(question="q", reference="two crowns a year", response=response, verdict="right")
     ((_, given, _),) = labelled_runs(program, [example.with_inputs("question", "reference", "response")])[0]
