@@ -7,6 +7,7 @@ forgotten. Invariant: nobody reads or deletes a memory of another user, however 
 import hashlib
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -216,12 +217,13 @@ def _mem0() -> tuple[Any, Any]:
 
         os.environ["MEM0_TELEMETRY"] = "False"
         os.environ.setdefault("MEM0_DIR", str(load_settings().home / "mem0"))
-    try:
-        from mem0 import Memory as Base
-        from mem0.configs.base import MemoryConfig
-        from mem0.utils import spacy_models
-    except ImportError:
-        raise StepFailed("mem0ai is not installed. Run `pip install 'dspy-cascade[experiments]'`.") from None
+    with warnings.catch_warnings():  # it sets the filters of the whole process, and every deprecation would be told
+        try:
+            from mem0 import Memory as Base
+            from mem0.configs.base import MemoryConfig
+            from mem0.utils import spacy_models
+        except ImportError:
+            raise StepFailed("mem0ai is not installed. Run `pip install 'dspy-cascade[experiments]'`.") from None
     # Where spaCy is installed without a model, mem0 would fetch one. It has no other switch.
     spacy_models._load_failed_full = spacy_models._load_failed_lemma = True
     return Base, MemoryConfig

@@ -199,7 +199,7 @@ def test_mem0_asks_dspys_lm_what_to_keep() -> None:
 
 
 @pytest.mark.slow
-def test_nothing_is_sent_and_nothing_unpickled(tmp_path: Path) -> None:
+def test_nothing_is_sent_nothing_unpickled_and_no_filter_of_warnings_changed(tmp_path: Path) -> None:
     """In a process of its own, with Python's audit hook as witness."""
     code = f"""
 import sys
@@ -208,20 +208,22 @@ sys.addaudithook(lambda event, args: seen.append(event) if event in ("socket.con
                  "pickle.find_class") else None)
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import os
+import warnings
 from pathlib import Path
 os.chdir(sys.argv[1])
 from test_memory_tool import memories
+filters = list(warnings.filters)
 del seen[:]
 known = memories(Path("kept"))
 known.remember("ana", "I live in Lisbon.")
 memories(Path("kept")).recall("ana", "Where?")
 known.forget_all("ana")
 from mem0.memory import telemetry
-print(seen, telemetry.MEM0_TELEMETRY, os.path.exists(os.path.expanduser("~/.mem0")))
+print(seen, telemetry.MEM0_TELEMETRY, os.path.exists(os.path.expanduser("~/.mem0")), warnings.filters == filters)
 """
     environ = {**os.environ, "HOME": str(tmp_path)}
     environ.pop("MEM0_DIR", None)
     ran = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env=environ, check=False
     )
-    assert ran.stdout == "[] False False\n", ran.stderr
+    assert ran.stdout == "[] False False True\n", ran.stderr
