@@ -16,6 +16,7 @@ from cascade.lm.embedded.adapter import training_adapter
 from cascade.nearest import NearestPredict, as_shown
 from cascade.optimizers.labels import labelled
 from cascade.optimizers.work import Given, Work
+from cascade.programs.lazy import computed_at_once
 from cascade.threads import at_once
 
 
@@ -52,6 +53,10 @@ class BootstrapFinetune(dspy.BootstrapFinetune):  # type: ignore[misc]
             StageFailed: no example was answered well enough to learn from.
         """
         teachers = teacher if isinstance(teacher, list) else [teacher or student]
+        with computed_at_once(*teachers):
+            return self._compiled(student, trainset, teacher, teachers)
+
+    def _compiled(self, student: Any, trainset: Sequence[Any], teacher: Any, teachers: Sequence[Any]) -> Any:
         answered = list(trainset)
         for program in teachers:
             answered = self._answered(program, answered)

@@ -17,6 +17,7 @@ from cascade.fields import plain as as_json
 from cascade.nearest import ORDERS, Index, NearestPredict, Order, embed, give, text_of
 from cascade.optimizers.labels import has_labels, held, labelled
 from cascade.optimizers.work import Given, Work
+from cascade.programs.lazy import computed_at_once
 from cascade.threads import at_once
 
 Rows = list[dict[str, Any]]
@@ -141,7 +142,9 @@ class NearestDemos(Teleprompter):  # type: ignore[misc]
                 return []
 
         told: dict[str, Rows] = {}
-        for predictor, inputs, outputs in chain.from_iterable(at_once(run, trainset, self.num_threads)):
+        with computed_at_once(teacher):
+            runs = at_once(run, trainset, self.num_threads)
+        for predictor, inputs, outputs in chain.from_iterable(runs):
             if id(predictor) in names:
                 row = _row(predictor, {**inputs, **outputs})
                 kept = told.setdefault(names[id(predictor)], [])

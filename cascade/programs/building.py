@@ -141,7 +141,7 @@ def _built(told_: Any, parts: Mapping[str, Any], place: tuple[str, ...]) -> Any:
     found = {_known(option, kind.known, "option", here): value for option, value in options.items()}
     try:
         return kind.make(**{option: _value(kind, option, value, parts, here) for option, value in found.items()})
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise _wrong(here, f"cannot be made: {error}") from None
 
 
@@ -153,7 +153,7 @@ def _value(kind: Kind, option: str, value: Any, parts: Mapping[str, Any], place:
         return value
     if isinstance(value, Mapping):
         return {str(name): _built(one, parts, (*here, str(name))) for name, one in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list) and option == "members":
         return [_built(one, parts, (*here, str(number))) for number, one in enumerate(value)]
     raise _wrong(here, f"is {value!r:.80}, not several by name")
 

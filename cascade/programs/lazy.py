@@ -130,6 +130,31 @@ class LazyPrediction(dspy.Prediction):  # type: ignore[misc]
 
 
 @contextmanager
+def computed_at_once(*programs: Any) -> Iterator[None]:
+    """Inside the block, programs that are `Lazy` themselves answer with what is computed already.
+
+    For optimizers that take the trace of a run before anything of its answer is read.
+    """
+    lazy = {id(one): one for one in programs if isinstance(one, Lazy)}.values()
+    for one in lazy:
+        one.forward = _computing(object.__getattribute__(one, "forward"))  # DSPy warns of who reads it
+    try:
+        yield
+    finally:
+        for one in lazy:
+            vars(one).pop("forward", None)
+
+
+def _computing(forward: Callable[..., LazyPrediction]) -> Callable[..., LazyPrediction]:
+    def run(**fields: Any) -> LazyPrediction:
+        said = forward(**fields)
+        said.keys()
+        return said
+
+    return run
+
+
+@contextmanager
 def _writing() -> Iterator[None]:
     """Put what predictors say into the trace of where the step was called, once all is said."""
     trace = dspy.settings.trace

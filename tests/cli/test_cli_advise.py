@@ -78,6 +78,19 @@ def test_on_a_terminal_it_asks_what_is_missing(project, monkeypatch):
     assert done.out.startswith("1. router")
 
 
+def test_all_five_are_asked_in_their_order(project, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", Terminal("y\nn\ny\ns\nm\n"))
+    done = project.cascade("advise")
+    assert re.findall(r"^(?!\w+:).*\?", done.err.replace(": ", ":\n"), re.MULTILINE) == [
+        "Are the steps known before an input is seen?",
+        "How long may an answer take?",
+        "Do inputs hold what must not leave your machines?",
+        "How many examples with answers are there?",
+        "How much may it take to understand and run?",
+    ]
+    assert done.out.startswith("1. privacy: ") and "   cascade new NAME --kind privacy\n" in done.out
+
+
 def test_json_never_asks(project, monkeypatch):
     monkeypatch.setattr(sys, "stdin", Terminal("yes\n"))
     assert project.cascade("advise", "--json").code == 2

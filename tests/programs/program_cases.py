@@ -16,6 +16,7 @@ from cascade.programs import (
     MostConfident,
     Parallel,
     Pipeline,
+    Renamed,
     Router,
     Rule,
     Step,
@@ -139,6 +140,9 @@ CONFIDENT = "question -> answer, confidence: float"
 CASES = STEP_CASES | {
     "Agent": ProgramCase(agent, says=turn),
     "Pipeline": ProgramCase(pipeline),
+    "Renamed in a pipeline": ProgramCase(lambda: Pipeline(
+        note=Renamed(ChainOfThought("text -> gist"), takes={"text": "question"}, gives={"gist": "note"}),
+        answer=Predict("note -> answer"))),
     "Router": ProgramCase(router, says=topic),
     "Router, rejoined": ProgramCase(rejoined, says=topic),
     "When": ProgramCase(lambda: When(even, Predict("question -> answer"), answering())),

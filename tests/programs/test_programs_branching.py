@@ -9,6 +9,7 @@ import pytest
 
 from cascade.errors import ProgramError, StepFailed
 from cascade.programs import Adaptive, Pipeline, Router, Rule, Step, When, build, gives_of, takes_of
+from cascade.programs.building import KINDS
 
 WORDS = {"long": Step(lambda text: "much", gives="said"), "short": Step(lambda: "little", gives="said")}
 
@@ -132,6 +133,7 @@ PARTS = {
     "two": WORDS["short"],
     "long": lambda text: len(text) > 1,
     "score": lambda said: 1.0,
+    "sure": Step(lambda text: {"said": "sure", "confidence": len(text)}),
 }
 WRONG_DEFINITIONS = [
     ("tow", "at its top names 'tow', which is no part. Known: .* Did you mean 'two'?"),
@@ -140,6 +142,9 @@ WRONG_DEFINITIONS = [
     ({"pipeline": {"steps": {"a": {"when": {"condition": "long", "then": "__import__('os')"}}}}}, "at pipeline.steps.a.when.then names .*, which is no part"),
     ({"pipeline": ["one"]}, "at pipeline has .* in place of options"),
     ({"vote": {"members": "one"}}, "at vote.members is 'one', not several"),
+    ({"router": {"by": "size", "routes": ["one"]}}, r"at router.routes is \['one'\], not several by name"),
+    ({"pipeline": {"steps": []}}, r"at pipeline.steps is \[\], not several by name"),
+    ({"renamed": {"part": "one", "gives": 1}}, "at renamed cannot be made"),
     ({"a": 1, "b": 2}, "not the name of a part or one kind"),
     (None, "at its top is None"),
     ({"router": {"routes": {"a": "one"}}}, "at router cannot be made: .*'by'"),
@@ -186,7 +191,7 @@ def test_a_definition_that_is_too_deep_is_refused() -> None:
 
 
 def test_every_kind_is_built() -> None:
-    definition = {"pipeline": {"signature": "text -> said", "steps": {
+    definition = {"pipeline": {"signature": "text, texts: list[str] -> said: list[str]", "steps": {
         "fan": {"parallel": {"branches": {"x": "one", "y": "two"}, "merge": {"concatenate": "said"}, "timeout": 9}},
         "vote": {"vote": {"members": ["one", "two", "one"], "weights": [1, 1, 1]}},
         "pick": {"router": {"by": "size", "routes": {"long": "one"}, "default": "long"}},
@@ -195,6 +200,11 @@ def test_every_kind_is_built() -> None:
         "agree": {"consensus": {"members": {"a": "one", "b": "two"}, "agree": 0.9, "otherwise": "two"}},
         "other": {"renamed": {"part": "one", "gives": {"said": "told"}}},
         "fit": {"adaptive": {"analyse": "size", "structures": {"long": "one", "short": "two"}}},
+        "sure": {"most_confident": {"members": ["sure", "sure"], "confidence": "confidence"}},
+        "if": {"when": {"condition": "long", "then": "one", "otherwise": "two"}},
+        "all": {"each": {"body": "one", "over": "texts", "each": "text"}},
     }}}  # fmt: skip
-    found = build(definition, PARTS)(text="ab")
-    assert (found.said, found.told, found.votes, found.share) == ("much", "much", {"much": 1.0, "little": 1.0}, 0.5)
+    assert {kind for step in definition["pipeline"]["steps"].values() for kind in step} | {"pipeline"} == set(KINDS)
+    found = build(definition, PARTS)(text="ab", texts=["ab", "c"])
+    assert found.confidences == {"members[0]": 2.0, "members[1]": 2.0}
+    assert (found.said, found.told, found.votes, found.share) == (["much"] * 2, "much", {"much": 1.0, "little": 1.0}, 0.5)

@@ -124,7 +124,7 @@ def test_it_keeps_what_a_simple_model_keeps(size: int, age: int | None, calls: l
     computed: list[int] = []
     step = Cached(Step(lambda n: computed.append(n) or n, gives="m"), size=size, age=age, clock=clock)
     kept: OrderedDict[int, float] = OrderedDict()  # the simple model
-    hits = 0
+    hits = expired = evicted = 0
     for n, pause in calls:
         clock.now += pause
         there = n in kept and (age is None or clock.now - kept[n] < age)
@@ -132,14 +132,16 @@ def test_it_keeps_what_a_simple_model_keeps(size: int, age: int | None, calls: l
         assert step(n=n).m == n
         assert (len(computed) == before) == there
         hits += there
+        expired += n in kept and not there
         if not there:
             kept.pop(n, None)
             kept[n] = clock.now
         kept.move_to_end(n)
         while len(kept) > size:
             kept.popitem(last=False)
+            evicted += 1
         assert step.stats.size == len(kept)
-    assert step.stats.hits == hits
+    assert (step.stats.hits, step.stats.expired, step.stats.evicted) == (hits, expired, evicted)
 
 
 @settings(max_examples=100, deadline=None)

@@ -64,6 +64,15 @@ def test_a_flow_is_drawn_with_the_order_of_its_steps() -> None:
     assert mermaid(sketch(program(), "qa")) == CHART
 
 
+def test_a_loop_goes_back_and_what_is_merged_comes_after() -> None:
+    drawn = sketch(CASES["Loop"].make(), "again")
+    assert re.findall(r"n\d+ -.*", mermaid(drawn))[:2] == ["n2 --> n3", "n3 -.->|again| n2"]
+    assert svg(drawn).count('class="back"') == 1
+    joined = mermaid(sketch(CASES["Parallel, merged by a predictor"].make(), "join"))
+    assert re.findall(r"(n\d+) --> (n\d+)", joined) == [("n2", "n4"), ("n3", "n4")]
+    assert joined.endswith("    n4 --> finish((out))\n")
+
+
 class Plain(dspy.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -15,6 +15,7 @@ from step_asking import asking, loud, model
 
 from cascade.errors import BudgetSpent, StepFailed
 from cascade.programs import Call, Flow, Lazy, Parallel, Pipeline, Step, Steps
+from cascade.programs.lazy import computed_at_once
 from cascade.testing import ScriptedEngine
 
 READ: dict[str, Any] = {
@@ -199,3 +200,15 @@ def test_a_program_that_is_lazy_runs_after_its_group_is_over(timeout: float | No
     program = Parallel(one=lazy, two=Step(lambda text: 2 * text, gives="n"), timeout=timeout)
     for said in (program(text="abc"), asyncio.run(program.acall(text="abc"))):
         assert (said.loud, said.n) == ("ABC", "abcabc")
+
+
+def test_where_a_trace_is_taken_before_the_answer_is_read_it_is_computed_at_once() -> None:
+    """As in fine-tuning, which learns from the trace of a run; steps inside stay unread."""
+    whole, part = Lazy(dspy.Predict("question -> answer")), ReadsOne()
+    with asking(), computed_at_once(whole, whole, part):
+        assert not whole(question="hi").pending
+        assert [who for who, *_ in dspy.settings.trace] == [whole.module]
+        assert part(question="hi").full.pending
+    with asking() as engine:
+        assert whole(question="hi").pending
+    assert engine.requests == []
