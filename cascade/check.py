@@ -140,7 +140,9 @@ def build_program(experiment: Experiment) -> Any:
     except ProgramError as error:
         raise ExperimentError(f"program = {name}: {error}") from error
     except Exception as error:
-        raise ExperimentError(f"program = {name} cannot be built without arguments: {told(error).rstrip('.')}.") from error
+        raise ExperimentError(
+            f"program = {name} cannot be built without arguments: {told(error).rstrip('.')}."
+        ) from error
     if not isinstance(program, dspy.Module) or not program.predictors():
         raise ExperimentError(f"program = {name} built {program!r}, which is no dspy.Module with a predictor.")
     return program

@@ -5,6 +5,7 @@ weights are then the LM of the judge in `experiments/judged.py`, which hears no 
 """
 
 import dspy
+from dspy.evaluate import SemanticF1
 
 from cascade import Budget, Dataset, Experiment, Plateau, Stage, metric
 from cascade.judges import RubricJudge
@@ -13,6 +14,20 @@ from cascade.optimizers import BootstrapFinetune
 
 def Judging() -> RubricJudge:
     return RubricJudge()
+
+
+class Semantic(dspy.Module):
+    """DSPy's SemanticF1 as a judge: its score, cut in three."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.f1 = SemanticF1()
+
+    def forward(self, question: str, reference: str, response: str) -> dspy.Prediction:
+        example = dspy.Example(question=question, response=reference)
+        score = self.f1(example, dspy.Prediction(response=response)).score
+        verdict = "right" if score >= 2 / 3 else "partly" if score >= 1 / 3 else "wrong"
+        return dspy.Prediction(score=score, verdict=verdict)
 
 
 @metric

@@ -191,9 +191,9 @@ def test_params_are_flat_text_and_name_lms_only(tmp_path: Path) -> None:
 
 def test_a_program_that_fails_to_build_keeps_its_reason() -> None:
     def broken() -> Any:
-        raise ValueError("no weights")
+        raise ValueError("no weights.")
 
     with pytest.raises(
-        ExperimentError, match="program = broken cannot be built without arguments: ValueError: no weights"
+        ExperimentError, match=r"^program = broken cannot be built without arguments: ValueError: no weights\.$"
     ):
         build_program(scripted.experiment(program=broken))

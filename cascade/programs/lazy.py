@@ -137,12 +137,12 @@ def computed_at_once(*programs: Any) -> Iterator[None]:
     """
     lazy = {id(one): one for one in programs if isinstance(one, Lazy)}.values()
     for one in lazy:
-        one.forward = _computing(object.__getattribute__(one, "forward"))  # DSPy warns of who reads it
+        setattr(one, "forward", _computing(object.__getattribute__(one, "forward")))  # noqa: B010 - a method of the class
     try:
         yield
     finally:
         for one in lazy:
-            vars(one).pop("forward", None)
+            one.__dict__.pop("forward", None)
 
 
 def _computing(forward: Callable[..., LazyPrediction]) -> Callable[..., LazyPrediction]:

@@ -1,14 +1,18 @@
 """The experiments `judge` and `judged`: labelled answers, the judge on a scripted model, the composite metric."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import dspy
 import pytest
-from knowing import defined, told_by_labels
+from knowing import PROJECT, defined, saying, told_by_labels
 
+from cascade.development.naming import rival
 from cascade.discover import import_file
-from cascade.judges import judges_of
+from cascade.judges import Judge, judges_of
+from cascade.settings import Settings
+from cascade.testing import ScriptedEngine, ScriptedLMs
 
 JUDGE, (TRAIN, DEV, TEST) = defined("judge")
 JUDGED, ANSWERS = defined("judged")
@@ -31,6 +35,23 @@ def test_a_model_that_says_the_labels_agrees_with_all_of_them() -> None:
     split = DEV.where([number < 10 for number in range(len(DEV))])
     for row, said in zip(split.rows, told_by_labels(JUDGE.program(), split), strict=True):
         assert JUDGE.metric.score(dspy.Example(**row), said).value == 1
+
+
+@pytest.mark.parametrize(
+    ("precision", "recall", "verdict"),
+    [("1", "1", "right"), ("1", "0.4", "partly"), ("0.3", "0.3", "wrong"), ("0", "0", "wrong")],
+)
+def test_semantic_f1_is_a_judge_that_is_compared_and_validated_like_the_rubric(
+    precision: str, recall: str, verdict: str, tmp_path: Path
+) -> None:
+    settings = Settings(PROJECT, tmp_path, "")
+    lms = ScriptedLMs(settings, ScriptedEngine(lambda *_: {}))
+    program = rival("Semantic", JUDGE, settings, lms).program  # as `cascade compare judge --program Semantic` finds it
+    row = {"question": "When?", "reference": "at noon", "response": "noon"}
+    with saying(lambda _: {"reasoning": "so", "precision": precision, "recall": recall}):
+        said = program(**row)
+    assert (said.verdict, JUDGE.metric.score(dspy.Example(verdict=verdict), said).value) == (verdict, 1)
+    assert Judge("judge", JUDGE.dataset, program=type(program)).field in said
 
 
 def test_judged_asks_the_judge_that_judge_trains() -> None:

@@ -1,7 +1,28 @@
 """What the architectures win, as benchmarks/programs.py measures it."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import programs as benchmark
 import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+TOLD = (DOCS / "composing.md").read_text("utf-8") + (DOCS / "steps.md").read_text("utf-8")
+COUNTED = (
+    benchmark.surest, benchmark.consenting, benchmark.looping, benchmark.routing, benchmark.adapting, benchmark.formatting,
+    benchmark.contracting, benchmark.caching, benchmark.unread, benchmark.fusing, benchmark.sifting, benchmark.reading,
+)  # fmt: skip
+"""Those that depend on no clock and on no order of threads."""
+
+
+@pytest.mark.parametrize("measure", COUNTED)
+def test_what_is_counted_stands_in_the_docs(measure: Callable[[], tuple[str, str, str]]) -> None:
+    assert f"| {(measure.__doc__ or '').rstrip('.')} | {' | '.join(measure())} |\n" in TOLD
+
+
+def test_every_row_of_the_benchmark_stands_in_the_docs() -> None:
+    names = [(row.__doc__ or "").splitlines()[0].rstrip(".") for row in benchmark.ROWS]
+    assert [name for name in names if f"| {name} |" not in TOLD] == []
 
 
 def test_asking_until_agreed_saves_calls_and_answers_alike() -> None:

@@ -207,4 +207,9 @@ def test_every_kind_is_built() -> None:
     assert {kind for step in definition["pipeline"]["steps"].values() for kind in step} | {"pipeline"} == set(KINDS)
     found = build(definition, PARTS)(text="ab", texts=["ab", "c"])
     assert found.confidences == {"members[0]": 2.0, "members[1]": 2.0}
-    assert (found.said, found.told, found.votes, found.share) == (["much"] * 2, "much", {"much": 1.0, "little": 1.0}, 0.5)
+    assert (found.said, found.told, found.votes, found.share) == (
+        ["much"] * 2,
+        "much",
+        {"much": 1.0, "little": 1.0},
+        0.5,
+    )
