@@ -59,6 +59,7 @@ def program(prepared: Prepared) -> Iterator[Finding]:
         said = f"it was built with the predictors {', '.join(ours)}, and then with {', '.join(theirs)}"
         yield Finding("error", place, f"{said}: what is saved of one cannot be loaded into the other. Fix its seed.")
         return
+    yield from _one_model(place, prepared)
     yield from _unseen(place, thawed(one))
     if lost := _lost(factory, other):
         said = "what optimizers change in it does not survive saving and loading"
@@ -67,6 +68,21 @@ def program(prepared: Prepared) -> Iterator[Finding]:
     elif not isinstance(one, dspy.Predict) and (more := _beside_predictors(one)):
         said = f"its dump_state keeps {more[0]!r} beside its predictors, which is neither saved nor loaded"
         yield Finding("warning", place, f"{said}. Keep what may change in a predictor.")
+
+
+def _one_model(place: str, prepared: Prepared) -> Iterator[Finding]:
+    """LMs that the program tells apart and settings do not: as all of them where nothing is set."""
+    asked = {called(lm): lm.model for lm in predictor_lms(prepared.program).values()}
+    names = [name for name, model in asked.items() if name != model]
+    spec = prepared.settings.lm_named
+    alike = [name for name in names if any(spec(name) == spec(other) for other in names if other != name)]
+    if alike:
+        yield Finding(
+            "note",
+            place,
+            f"the LMs {', '.join(map(repr, alike))} that it asks for are one model today, {asked[alike[0]]}. "
+            f"Settings tell them apart: CASCADE_LM_{alike[-1].upper()}=….",
+        )
 
 
 def project_files(prepared: Prepared) -> Iterator[Finding]:

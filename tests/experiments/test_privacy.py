@@ -179,7 +179,21 @@ def test_every_secret_stands_in_its_message_and_in_no_other_split() -> None:
 def test_the_check_has_nothing_to_ask_about(tmp_path: Path) -> None:
     settings = Settings(PROJECT, tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}", lm=SPECS)
     prepared = prepare(discover("privacy", PROJECT), settings, ScriptedLMs(settings, Wire(of)))
-    assert [str(finding) for finding in examine(prepared) if finding.severity != "note"] == []
+    found = examine(prepared)
+    assert [str(finding) for finding in found if finding.severity != "note"] == []
+    assert not any("one model today" in finding.sentence for finding in found)
+
+
+def test_without_settings_it_is_said_that_both_names_are_one_model(tmp_path: Path) -> None:
+    settings = scripted.settings_in(tmp_path)
+    lms = ScriptedLMs(settings, Wire(of))
+    found = examine(prepare(discover("privacy", PROJECT), replace(settings, project=PROJECT), lms))
+    (said,) = [finding for finding in found if "one model today" in finding.sentence]
+    assert (said.severity, said.sentence) == (
+        "note",
+        "the LMs 'local', 'cloud' that it asks for are one model today, scripted/base. Settings tell them apart: "
+        "CASCADE_LM_CLOUD=….",
+    )
 
 
 def test_what_the_seal_stops_without_a_local_model_and_what_it_costs() -> None:
