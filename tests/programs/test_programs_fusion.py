@@ -200,3 +200,23 @@ def test_only_what_was_shown_to_be_as_good_is_adopted() -> None:
         assert adopt(plain, fused, ROWS, right, margin=0.1) is fused
     with asking(lambda inputs: _says(inputs, 30)), pytest.raises(Refused, match=r"not adopted: worse: -50\.0 points"):
         adopt(plain, fused, ROWS, right, margin=0.1)
+
+
+def test_filters_and_retrievals_are_adopted_by_the_same_rule() -> None:
+    def says(inputs: Any) -> dict[str, str]:
+        facts = '["Q0", "Q1", "Q2", "Q3", "Q4"]' if "passages" in inputs else f"Q{inputs.get('passage', ' ')[-1]}"
+        return {"fits": str(inputs["question"].endswith("1")), "answer": f"Q{inputs['question'][1:]}", "fact": facts}
+
+    keep, change = Predict("question -> fits: bool"), Predict("question -> answer")
+    process = Predict("question, passage -> fact")
+    how: dict[str, Any] = {"passages": "passages", "passage": "passage"}
+    each = Pipeline(search=Step(found, gives="passages"), process=Each(process, over="passages", each="passage"))
+    for plain, fused, good, calls in (
+        (Filtered(keep, change, passes="fits"), fuse_filter(keep, change), lambda row, said: said.answer == (row.answer if said.fits else None), (66, 60)),
+        (each, fuse_retrieval(found, process, **how), lambda _, said: said.fact == ["Q0", "Q1", "Q2", "Q3", "Q4"], (300, 60)),
+    ):  # fmt: skip
+        with asking(says):
+            judged = equivalent(plain, fused, ROWS, good, margin=0.1)
+        assert (judged.comparison.verdict.value, judged.adopted) == ("equivalent", True)
+        assert (judged.score_before, judged.score) == (1.0, 1.0)
+        assert (judged.calls_before, judged.calls) == calls
