@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import dspy
-from dspy.evaluate import SemanticF1
 from sklearn.tree import DecisionTreeClassifier
 
 from cascade.agreement import agreement
 from cascade.dataset import Dataset, Split, load
+from cascade.discover import import_file
 from cascade.judges import RubricJudge
 from cascade.lm.lms import LMs
 from cascade.settings import load_settings
@@ -62,17 +62,14 @@ def _counts(row: Any) -> list[float]:
 
 
 def semantic(_lms: LMs, _train: Split) -> Callable[[Any], str]:
-    judge = SemanticF1()
-
-    def said(row: Any) -> str:
-        example = dspy.Example(question=row["question"], response=row["reference"])
-        return verdict(judge(example, dspy.Prediction(response=row["response"])).score, 1 / 3, 2 / 3)
-
-    return said
+    return asked(import_file(PROJECT / "experiments/judge.py", "experiments.judge").Semantic())
 
 
 def rubric(_lms: LMs, _train: Split) -> Callable[[Any], str]:
-    judge = RubricJudge()
+    return asked(RubricJudge())
+
+
+def asked(judge: Any) -> Callable[[Any], str]:
     return lambda row: judge(**{name: row[name] for name in ("question", "reference", "response")}).verdict
 
 
