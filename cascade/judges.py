@@ -23,6 +23,7 @@ from cascade.lm.lms import LMs
 from cascade.lm.named import LMS, lm_named
 from cascade.program import snapshot
 from cascade.settings import Settings, load_settings
+from cascade.spending import USAGE, Usage
 from cascade.threads import at_once
 
 Verdict = Literal["right", "partly", "wrong"]
@@ -144,7 +145,9 @@ class Judge:
             except (AdapterParseError, ContextWindowExceededError):  # no verdict, which agrees with no label
                 return None
 
-        return agreement(at_once(verdict, split.rows), [row[self.field] for row in split.rows], split.groups)
+        with dspy.context(**{USAGE: Usage()}):  # it is not what the example takes that happened to be judged first
+            verdicts = at_once(verdict, split.rows)
+        return agreement(verdicts, [row[self.field] for row in split.rows], split.groups)
 
     def _ask(self, lm: Any, inputs: Mapping[str, Any]) -> Any:
         with dspy.context(lm=lm, trace=None):

@@ -162,6 +162,17 @@ def test_no_run_goes_on_with_such_a_judge(tmp_path: Path) -> None:
         evaluate(prepared.program, prepared.data.dev, judged, threads=2)
 
 
+def test_holding_it_against_the_labels_is_paid_for_and_is_not_what_an_example_takes(tmp_path: Path) -> None:
+    """Else a run would keep so much back for judging that no stage could be paid for."""
+    engine = script(faults=3)
+    lms = lms_in(tmp_path, engine)
+    prepared = prepare(experiment(), settings_in(tmp_path), lms)
+    with running(lms):
+        done = evaluate(prepared.program, prepared.data.dev, judged, threads=2)
+    assert {outcome.taken.lm_calls for outcome in done.outcomes} == {2}
+    assert len(engine.requests) == 30 + 2 * len(done.outcomes)
+
+
 def experiment() -> Experiment:
     data = Dataset("x", train=rows("train", 30), dev=rows("dev", 40), test=rows("test", 40), inputs=("question",))
     return Experiment(dataset=data, metric=judged, program=Asks, name="x")
