@@ -162,7 +162,7 @@ experiment = Experiment(
     program=FinanceAgent,
     stages=[
         Stage("nearest", NearestDemos, k=4, order="last"),
-        Stage("weights", BootstrapFinetune, exclude_demos=True, train_kwargs={"epochs": 4}),
+        Stage("weights", BootstrapFinetune, max_labeled_rows=100, exclude_demos=True, train_kwargs={"epochs": 4}),
     ],
     plateau=Plateau(patience=2, min_gain=0.01, equivalence_margin=0.03, confidence=0.90, on_plateau="escalate"),
     budget=Budget(lm_calls=6_000, minutes=120),
