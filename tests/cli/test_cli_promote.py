@@ -179,6 +179,7 @@ def test_new_test_rows_score_both_anew(learning: Project) -> None:
 
 
 @pytest.mark.timeout(600)  # thirty seconds, but for a machine that has much else to do
+@pytest.mark.slow
 def test_twenty_at_once_from_four_processes(learning: Project) -> None:
     """Whoever comes first: each of the moves stands in the log once, in order, and aliases say what the log says."""
     for k in (1, 2, 3, 4):

@@ -97,6 +97,7 @@ def test_it_is_refused_where_it_is_not_cheaper_any_more(project: Project) -> Non
     assert not dear.requests
 
 
+@pytest.mark.slow
 def test_a_night_takes_it_by_the_same_path(project: Project) -> None:
     cascade = distil(project, "", PRICES)
     versions(project).point("challenger", "")

@@ -165,6 +165,7 @@ def test_signal_handlers_stay_ours(engine, lm):
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 def test_torch_and_llama_cpp_agree_on_tokens_and_probabilities(engine, models, tmp_path):
     torch = pytest.importorskip("torch")
     file = GgufModel(models.path("smollm2-135m"))

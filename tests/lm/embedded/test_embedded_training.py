@@ -81,6 +81,7 @@ def test_batches_hold_every_row_once_and_labels_follow_the_context():
 
 
 @pytest.mark.embedded
+@pytest.mark.slow
 def test_the_loss_over_layers_computed_apart_is_that_of_the_whole_model(engine):
     import torch
 
