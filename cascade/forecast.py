@@ -13,6 +13,7 @@ from cascade.check import Prepared
 from cascade.comparison import compare, corrected
 from cascade.dataset import Split
 from cascade.headroom import shared_out
+from cascade.judges import judges_of
 from cascade.lm.lms import LMs
 
 DISAGREEMENT = 0.2
@@ -74,6 +75,7 @@ class Forecast:
         may_cut: those of them that may end the run before its last stage.
         predictors: of the program; each is assumed to be called once an example.
         asks_again: whether an answer that cannot be read is asked for once more.
+        judges: of the metric, whose calls are not counted, by name: labelled answers that each is first held against.
     """
 
     experiment: str
@@ -83,6 +85,7 @@ class Forecast:
     detectable: tuple[Detectable, ...]
     predictors: int
     asks_again: bool
+    judges: dict[str, int]
 
     @property
     def bound(self) -> Bound:
@@ -107,6 +110,7 @@ class Forecast:
             "detectable": [vars(found) for found in self.detectable],
             "assumed_disagreement": DISAGREEMENT,
             "assumed_lm_calls_an_example": self.predictors,
+            "judges_not_counted": self.judges,
         }
 
 
@@ -125,6 +129,7 @@ def forecast(prepared: Prepared) -> Forecast:
         ),
         predictors=len(prepared.program.predictors()),
         asks_again=answers_a_call(prepared) > 1,
+        judges={judge.name: judge.answers(prepared.lms.settings) for judge in judges_of(experiment.metric.judge)},
     )
 
 

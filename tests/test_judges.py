@@ -14,10 +14,12 @@ from scripted import Asks, rows, settings_in
 
 from cascade.check import prepare
 from cascade.checks import examine
+from cascade.cli.plan import sentences
 from cascade.dataset import Dataset
 from cascade.errors import MetricError
 from cascade.evaluation import evaluate
 from cascade.experiment import Budget, Experiment
+from cascade.forecast import forecast
 from cascade.judges import Judge, RubricJudge, judges_of
 from cascade.lm.gateway import Gateway, installed
 from cascade.lm.ledger import Ledger
@@ -178,9 +180,9 @@ def experiment() -> Experiment:
     return Experiment(dataset=data, metric=judged, program=Asks, name="x")
 
 
-def findings(folder: Path, engine: ScriptedEngine) -> list[tuple[str, str]]:
+def findings(folder: Path, engine: ScriptedEngine) -> list[tuple[str, str, str]]:
     prepared = prepare(experiment(), settings_in(folder), lms_in(folder, engine))
-    return [(one.severity, one.sentence) for one in examine(prepared) if one.place == "Judge 'judge'"]
+    return [(one.place, one.severity, one.sentence) for one in examine(prepared)]
 
 
 @pytest.mark.parametrize(
@@ -204,8 +206,23 @@ def test_a_check_tells_what_is_known_and_asks_nobody(
         with suppress(MetricError):
             ask(lms_in(tmp_path, engine))
     before = len(engine.requests)
-    ((found, sentence),) = findings(tmp_path, engine)
-    assert found == severity and said in sentence and len(engine.requests) == before
+    told = findings(tmp_path, engine)
+    ((found, sentence),) = [one[1:] for one in told if one[0] == "Judge 'judge'"]
+    assert (
+        found == severity and said in sentence and not sentence.startswith("Judge") and len(engine.requests) == before
+    )
+    assert [one[1:] for one in told if one[0] == "Metric 'judged'"] == [
+        ("note", "not checked: it asks the judge 'judge', and a check asks nobody.")  # known or not, heard or refused
+    ]
+
+
+def test_a_forecast_says_that_the_judge_is_not_in_it(tmp_path: Path) -> None:
+    ahead = forecast(prepare(experiment(), settings_in(tmp_path), lms_in(tmp_path, script(faults=3))))
+    assert ahead.to_json()["judges_not_counted"] == {"judge": 30}
+    (assumed,) = [sentence for sentence in sentences(ahead) if sentence.startswith("Assumed")]
+    assert (
+        "no LM but its judge 'judge', which is not counted here: once an answer, and first about 30 labelled" in assumed
+    )
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,6 @@ def judges(prepared: Prepared) -> Iterator[Finding]:
             asked = f"judges only if the lower bound of kappa is at least {judge.at_least:.2f}"
             yield Finding("note", place, f"not held against labels yet: {said}, and {asked}.")
         elif held.kappa_low < judge.at_least:
-            yield Finding("error", place, judge.refusal(held, model))
+            yield Finding("error", place, judge.refusal(held, model).removeprefix(f"{place} "))
         else:
             yield Finding("note", place, f"{model} agrees with {held}; at least {judge.at_least:.2f} is asked.")

@@ -18,6 +18,7 @@ from cascade.checks.finding import Finding, quoted
 from cascade.checks.refusing import refusing
 from cascade.dataset import Data
 from cascade.errors import MetricError
+from cascade.judges import judges_of
 from cascade.metrics import Metric, Score
 from cascade.redaction import told
 from cascade.rows import Row
@@ -106,6 +107,8 @@ def judging(
     if not wanted.fields:
         said = f"not checked: the rows of dataset {data.name!r} hold nothing but inputs, so no answer is expected."
         return [Finding("note", place, said)]
+    if judge := next(judges_of(metric.judge), None):
+        return [Finding("note", place, f"not checked: it asks the judge {judge.name!r}, and a check asks nobody.")]
     tries = list[_Try]()
     with refusing(lm) as refusal:
         tries += _tried(metric, _sample(data), wanted, time.monotonic() + seconds)

@@ -40,12 +40,16 @@ def sentences(forecast: "Forecast") -> list[str]:
     each = "its predictor" if predictors == 1 else f"each of its {predictors} predictors"
     again = " An answer that cannot be read is asked for once more: that is counted." if forecast.asks_again else ""
     share = f"{DISAGREEMENT:.0%} of the examples"
+    judged = "".join(
+        f" but its judge {name!r}, which is not counted here: once an answer, and first about {n:,} labelled ones"
+        for name, n in forecast.judges.items()
+    )
     return [
         f"{total[0].upper()}{total[1:]}. A plateau may end a run sooner, and what the ledger holds is free.",
         _budget(forecast),
         f"A gain of less than {splits} would likely not be seen, if programs differ on {share}.",
-        f"Assumed: the program calls {each} once an example, and the metric no LM; a run measures it on the baseline."
-        f"{again}",
+        f"Assumed: the program calls {each} once an example, and the metric no LM{judged}; a run measures it on the "
+        f"baseline.{again}",
     ]
 
 
