@@ -86,7 +86,7 @@ def load_program(model_uri: str, settings: Settings | None = None, *, lms: MakeL
         ModelError: its weights do not have the content that their name says, or their base model is missing.
     """
     settings = settings or load_settings()
-    with reaching(settings.tracking_uri, "could not be read", f"{model_uri} was not loaded."):
+    with reaching(settings.tracking_uri, "could not be read", f"{model_uri} was not loaded.", ours=False):
         client = connect(settings.tracking_uri, ours=False)
         folder = _download(client, _model_id(client, model_uri)[0], settings)
     return rebuild(folder, settings, lms=lms)

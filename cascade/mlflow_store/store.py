@@ -44,8 +44,7 @@ def connect(uri: str, *, ours: bool = True) -> Any:
             loads a program goes by its own.
     """
     if ours:
-        for name, value in ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+        _settle()
     _knock(uri)
     from mlflow import MlflowClient
 
@@ -54,14 +53,23 @@ def connect(uri: str, *, ours: bool = True) -> Any:
     return MlflowClient(tracking_uri=uri, registry_uri=registry)
 
 
+def _settle() -> None:
+    """Let MLflow go by `ENVIRONMENT`; it decides on telemetry when it is first imported."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
 @contextlib.contextmanager
-def reaching(uri: str, doing: str, consequence: str) -> Iterator[None]:
+def reaching(uri: str, doing: str, consequence: str, *, ours: bool = True) -> Iterator[None]:
     """Turn every failure inside into a `TrackingError` of one line, and keep MLflow and its database quiet.
 
     Args:
         doing: such as `could not be written`.
         consequence: a sentence: what was lost, and what to do.
+        ours: as for `connect`.
     """
+    if ours:
+        _settle()
     try:
         with _QUIET:
             yield

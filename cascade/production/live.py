@@ -158,7 +158,8 @@ class Live:
         """
         settings, first = self.target.settings, self.target.aliases[0]
         model = Names(settings.experiment_prefix, settings.model_prefix).model(self.target.experiment)
-        with reaching(settings.tracking_uri, "could not be asked which version serves", "It is asked again."):
+        asked = "could not be asked which version serves"
+        with reaching(settings.tracking_uri, asked, "It is asked again.", ours=False):
             versions = Versions(connect(settings.tracking_uri, ours=False), model)
             aliases = versions.aliases()
             named = {alias: aliases[alias] for alias in self.target.aliases if alias in aliases}
