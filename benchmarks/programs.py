@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import dspy
-from _programs_model import LATENCY, QUESTIONS, hard, luck, model, nothing, right, seconds
+from _programs_model import LATENCY, QUESTIONS, Answer, hard, luck, model, nothing, right, seconds
 from _programs_steps import at_once, caching, contracting, formatting, fusing, hits, reading, sifting, unread
 
 from cascade.programs import (
@@ -55,11 +55,18 @@ def drawn(inputs: Mapping[str, str], turn: int) -> Mapping[str, str]:
 
 def voting() -> tuple[str, str, str]:
     """One answer, and five that vote."""
-    with model(drawn):
-        plain = right(dspy.Predict("question -> answer"))
-    with model(drawn) as calls:
-        ours = right(Vote([dspy.Predict("question -> answer") for _ in range(5)]))
-    return f"{plain:.2f} right", f"{ours:.2f} right", f"for {calls[0] / len(QUESTIONS):.1f} calls a question"
+    return against(
+        drawn, dspy.Predict("question -> answer"), Vote([dspy.Predict("question -> answer") for _ in range(5)])
+    )
+
+
+def against(answer: Answer, plain: Any, ours: Any) -> tuple[str, str, str]:
+    """How often both are right, and what ours takes."""
+    with model(answer):
+        before = right(plain)
+    with model(answer) as calls:
+        after = right(ours)
+    return f"{before:.2f} right", f"{after:.2f} right", f"for {calls[0] / len(QUESTIONS):.1f} calls a question"
 
 
 def agreeing() -> tuple[str, str, str]:
@@ -80,11 +87,8 @@ def surest() -> tuple[str, str, str]:
         base = 0.6 if said == inputs["question"] else 0.3
         return {"answer": said, "confidence": f"{base + 0.4 * luck('sure', inputs['question'], turn):.3f}"}
 
-    with model(sure):
-        plain = right(dspy.Predict("question -> answer, confidence: float"))
-    with model(sure) as calls:
-        ours = right(MostConfident([dspy.Predict("question -> confidence: float, answer") for _ in range(3)]))
-    return f"{plain:.2f} right", f"{ours:.2f} right", f"for {calls[0] / len(QUESTIONS):.1f} calls a question"
+    members = [dspy.Predict("question -> confidence: float, answer") for _ in range(3)]
+    return against(sure, dspy.Predict("question -> answer, confidence: float"), MostConfident(members))
 
 
 def consenting() -> tuple[str, str, str]:
